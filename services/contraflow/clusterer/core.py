@@ -1,0 +1,479 @@
+"""The clusterer: takes blocks of pairs strictly by ``seq``; counts evidence with the centroids as they were, then learns.
+
+The order inside a block is what makes the evidence valid (statistics, rules 2 and 3): every text is assigned with one
+snapshot, pairs are counted for the clusters that were there before them, claims are decided, and only then centroids
+move and clusters are born, split and merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contraflow.clusterer.births import SIMILAR, FarRing
+from contraflow.clusterer.coverage import Coverage
+from contraflow.clusterer.drift import History
+from contraflow.clusterer.evidence import Ledger
+from contraflow.clusterer.kmeans import Nearest, OnlineKMeans, warm_centroids
+from contraflow.clusterer.parts import Rows, pack, pack_array, unpack, unpack_array
+from contraflow.clusterer.publishing import Publisher
+from contraflow.clusterer.regions import Discordant, DiscordantTexts
+from contraflow.clusterer.splits import Divergence, halves
+from contraflow.clusterer.summary import Samples
+from contraflow.clusterer.warmup import WarmUp
+from contraflow.clusterer.window import RecentWindow
+from contraflow.errors import FormatTooNew
+from contraflow.events import (
+    ArmTotals,
+    Assignment,
+    Cluster,
+    ClusterState,
+    Evidence,
+    Origin,
+    Placement,
+    Regions,
+)
+from contraflow.pairs import BLOCK, Pair
+from contraflow.statistics.ebh import birth_weight, warm_weights
+
+__all__ = ["Clusterer", "ClustererConfig", "Step"]
+
+Floats = NDArray[np.float32]
+
+_FORMAT = 1
+IDLE_BLOCKS = 400
+"""An unclaimed cluster that no text has reached for 12,800 pairs is retired, and its slot is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClustererConfig:
+    """``warm_start`` and ``epoch`` count pairs, in multiples of 32; ``start`` clusters are made from the warm start.
+
+    ``stop`` gives the targets of named stopping criteria. ``explore_population``, for replayed texts, is how many
+    (prompt, draw)s there are to explore without replacement.
+    """
+
+    arms: tuple[str, ...]
+    reference: str
+    dim: int
+    warm_start: int
+    start: int
+    max_clusters: int
+    epoch: int
+    alpha: float = 0.05
+    seed: int = 0
+    stop: Mapping[str, float] = field(default_factory=dict)
+    explore_population: int | None = None
+
+
+class Step(NamedTuple):
+    """What a block gives to publish."""
+
+    assignments: list[Assignment]
+    clusters: list[Cluster]
+    evidence: list[Evidence]
+    regions: Regions | None
+
+
+@dataclass(slots=True)
+class Life:
+    """What a cluster is besides its centroid and its evidence."""
+
+    cluster_id: int
+    born_at: int
+    parents: tuple[int, ...]
+    founders: tuple[int, ...]
+    last_hit: int
+    by_arm: list[int]
+
+
+class Clusterer:
+    """Processes pairs and keeps everything in bounded memory. ``processed`` is the last ``seq``."""
+
+    def __init__(self, config: ClustererConfig) -> None:
+        capacity = max(config.max_clusters, config.start)
+        self.config = config
+        self.arms = config.arms
+        self.reference = config.arms.index(config.reference)
+        self.processed = 0
+        self.kmeans = OnlineKMeans(capacity, config.dim)
+        self.ledger = Ledger(capacity, config.arms, config.reference, config.alpha, config.explore_population)
+        self.divergence = [Divergence(capacity, config.dim) for _ in self.ledger.compared]
+        self.ring = FarRing(config.dim, len(config.arms))
+        self.window = RecentWindow()
+        self.samples = Samples(config.arms)
+        self.discordant = DiscordantTexts()
+        self.coverage = Coverage(config.dim)
+        self.history = History()
+        self.lives: dict[int, Life] = {}
+        self.totals = [[0, 0, 0] for _ in config.arms]
+        self.births = [0, 0]
+        self.next_id = 0
+        self.warm: WarmUp | None = WarmUp()
+        self.publisher = Publisher(self)
+        self._rows = Rows("slot")
+
+    # the blocks
+
+    def process(self, block: Sequence[Pair]) -> Step:
+        """The next block: from ``processed + 1`` to the next multiple of 32; only a run's last may be shorter.
+
+        :raises ValueError: if the block is any other.
+        """
+        expected = range(self.processed + 1, self.processed + 1 + len(block))
+        if [pair.seq for pair in block] != list(expected) or not 1 <= len(block) <= BLOCK - self.processed % BLOCK:
+            raise ValueError(f"expected the pairs from seq {self.processed + 1} to the next multiple of {BLOCK}")
+        self.processed += len(block)
+        self._count_totals(block)
+        assignments: list[Assignment] = []
+        if self.warm is not None:
+            self.warm.add(block)
+            if self.processed >= self.config.warm_start:
+                assignments = self._start()
+        else:
+            assignments = self._step(block)
+        due = self.processed % self.config.epoch == 0
+        return Step(assignments, *(self.publisher.publish() if due else ([], [], None)))
+
+    def finish(self) -> Step:
+        """The final clusters and Regions; a warm start that was never completed is made from what there is."""
+        assignments = self._start() if self.warm is not None and self.warm.pairs else []
+        return Step(assignments, *self.publisher.publish(final=True))
+
+    def _count_totals(self, block: Sequence[Pair]) -> None:
+        for pair in block:
+            for arm, total in enumerate(self.totals):
+                total[0] += 1
+                total[1] += pair.errors[arm] is not None
+                total[2] += pair.tokens[arm]
+
+    def _start(self) -> list[Assignment]:
+        """Clusters from the warm start. Its pairs count for them: they were asked uniformly, clustered without labels."""
+        assert self.warm is not None
+        pairs, self.warm = self.warm.pairs, None
+        good = [pair for pair in pairs if pair.vectors is not None]
+        if good:
+            self._found_warm_clusters(np.concatenate([_vectors(pair) for pair in good]))
+        assignments = []
+        for start in range(0, len(pairs), BLOCK):
+            assignments += self._step(pairs[start : start + BLOCK], learn=False)
+        return assignments
+
+    def _found_warm_clusters(self, vectors: Floats) -> None:
+        rng = np.random.default_rng([self.config.seed, 0x77])
+        centroids, labels = warm_centroids(vectors, self.config.start, rng)
+        sizes = np.bincount(labels, minlength=len(centroids))
+        keep = np.flatnonzero(sizes > 1) if (sizes > 1).any() else np.flatnonzero(sizes)
+        for weight, k in zip(warm_weights(len(keep)), keep, strict=True):
+            members = vectors[labels == k]
+            slot = self._born(centroids[k], int(sizes[k]), weight=float(weight), born_at=0, warm=True)
+            self.kmeans.inertia[slot] = float(((members - centroids[k]) ** 2).sum())
+        self.coverage.probe(vectors)
+
+    def _step(self, block: Sequence[Pair], *, learn: bool = True) -> list[Assignment]:
+        good = [pair for pair in block if pair.vectors is not None]
+        number = (block[0].seq - 1) // BLOCK
+        if not good or not self.kmeans.used.any():
+            return [self._failed(pair, number) for pair in block]
+        vectors = np.concatenate([_vectors(pair) for pair in good])
+        nearest = self.kmeans.assign(vectors)
+        slots = nearest.first.reshape(len(good), -1)
+        assignments = self._assignments(block, good, nearest, number)
+        counted = [i for i, pair in enumerate(good) if pair.origin is not Origin.PROBE]
+        if counted:
+            self._count_evidence(good, slots, counted)
+            kept = np.repeat(np.isin(np.arange(len(good)), counted), len(self.arms))
+            self._describe(good, slots, counted, number, vectors, kept, nearest)
+            if learn:
+                self._learn(good, vectors, nearest, counted, kept)
+        return assignments
+
+    def _assignments(
+        self, block: Sequence[Pair], good: Sequence[Pair], nearest: Nearest, number: int
+    ) -> list[Assignment]:
+        ids = np.array([self.lives[s].cluster_id if s in self.lives else -1 for s in range(len(self.kmeans.used))])
+        arms = len(self.arms)
+        first, second, margin = ids[nearest.first].tolist(), ids[nearest.second].tolist(), nearest.margin.tolist()
+        rows = {pair.seq: i * arms for i, pair in enumerate(good)}
+        assignments = []
+        for pair in block:
+            row = rows.get(pair.seq)
+            if row is None:
+                assignments.append(self._failed(pair, number))
+                continue
+            placements = {
+                arm: Placement(cluster_id=first[row + a], second=second[row + a], margin=round(margin[row + a], 6))
+                for a, arm in enumerate(self.arms)
+            }
+            assignments.append(
+                Assignment(
+                    seq=pair.seq,
+                    request_id=pair.request_id,
+                    prompt_id=pair.prompt_id,
+                    origin=pair.origin,
+                    snapshot=number,
+                    arms=placements,
+                )
+            )
+        return assignments
+
+    def _failed(self, pair: Pair, number: int) -> Assignment:
+        return Assignment(
+            seq=pair.seq,
+            request_id=pair.request_id,
+            prompt_id=pair.prompt_id,
+            origin=pair.origin,
+            snapshot=number,
+            arms={},
+            failed=True,
+        )
+
+    # evidence: with the clusters as they were
+
+    def _count_evidence(self, good: Sequence[Pair], slots: NDArray[np.int64], counted: Sequence[int]) -> None:
+        used = self.kmeans.slots
+        for i in counted:
+            self.ledger.count(slots[i], good[i].origin is Origin.EXPLORE, used)
+        self.ledger.decide(used, good[-1].seq)
+
+    # learning: only now
+
+    def _describe(
+        self,
+        good: Sequence[Pair],
+        slots: NDArray[np.int64],
+        counted: Sequence[int],
+        number: int,
+        vectors: Floats,
+        kept: NDArray[np.bool_],
+        nearest: Nearest,
+    ) -> None:
+        ids = np.array([self.lives[int(s)].cluster_id for s in nearest.first[kept]])
+        prompts = [good[i].prompt_id for i in counted for _ in self.arms]
+        self.window.add(number, vectors[kept], ids, prompts)
+        self.history.add(number, slots[counted], len(self.kmeans.used))
+        self.publisher.note_margins(prompts, nearest.margin[kept])
+        explored = [i for i in counted if good[i].origin is Origin.EXPLORE]
+        if explored:
+            self.coverage.add(vectors.reshape(len(good), len(self.arms), -1)[explored].reshape(-1, vectors.shape[1]))
+        for i in counted:
+            pair, row = good[i], [int(s) for s in slots[i]]
+            self.samples.add(pair, row)
+            self._note_pair(pair, row, number)
+
+    def _note_pair(self, pair: Pair, row: Sequence[int], number: int) -> None:
+        base = row[self.reference]
+        for arm, slot in enumerate(row):
+            life = self.lives[slot]
+            life.last_hit = number
+            life.by_arm[arm] += 1
+            self._rows.touch(slot)
+        vectors = _vectors(pair)
+        for j, arm in enumerate(self.ledger.compared):
+            there = row[arm]
+            if there == base:
+                self.divergence[j].add(there, vectors[arm], vectors[self.reference])
+            else:
+                ids = self.lives[there].cluster_id, self.lives[base].cluster_id
+                self.discordant.add(there, Discordant(pair.prompt_id, j, 1, ids[1]))
+                self.discordant.add(base, Discordant(pair.prompt_id, j, 0, ids[0]))
+
+    def _learn(
+        self,
+        good: Sequence[Pair],
+        vectors: Floats,
+        nearest: Nearest,
+        counted: Sequence[int],
+        kept: NDArray[np.bool_],
+    ) -> None:
+        threshold, theta = self.ring.threshold(), self.theta()
+        self.kmeans.update(vectors[kept], nearest.first[kept], nearest.distance[kept])
+        for slot in np.unique(nearest.first[kept]):
+            self._split_if_due(int(slot))
+        far = nearest.distance > threshold
+        for i in counted:
+            self._births(good[i], _vectors(good[i]), far[i * len(self.arms) : (i + 1) * len(self.arms)], theta)
+        self.ring.observe(nearest.distance[kept])
+        self._retire((good[0].seq - 1) // BLOCK)
+
+    def theta(self) -> float:
+        """The cosine above which two far texts belong together."""
+        return SIMILAR * self.kmeans.spread()
+
+    def _births(self, pair: Pair, vectors: Floats, far: NDArray[np.bool_], theta: float) -> None:
+        alike = vectors @ vectors.T
+        for arm in np.flatnonzero(far):
+            others = np.delete(alike[arm], arm)
+            if (others >= theta).any():
+                continue
+            founders = self.ring.founders(vectors[arm], int(arm), theta) if self._make_room() else None
+            if founders is None:
+                self.ring.add(vectors[arm], int(arm), pair.prompt_id)
+                continue
+            weight = self._birth_weight(founders.one_sided)
+            mean = founders.vectors.mean(axis=0)
+            self._born(mean, len(founders.vectors), weight=weight, born_at=pair.seq, founders=founders.arms)
+
+    def _make_room(self, keep: int | None = None) -> bool:
+        """Whether there is a free slot, if need be by merging the cheapest pair of unclaimed clusters."""
+        if not self.kmeans.full:
+            return True
+        allowed = ~self.ledger.claimed_at.any(axis=1)
+        if keep is not None:
+            allowed[keep] = False
+        pair = self.kmeans.cheapest_pair(allowed)
+        if pair is None:
+            return False
+        larger, smaller = pair
+        into = self.lives[larger].cluster_id
+        self.publisher.retire(smaller, ClusterState.MERGED, into)
+        self.lives.pop(smaller)
+        self.kmeans.merge(larger, smaller)
+        self._rows.drop(smaller)
+        self._rows.touch(larger)
+        self.publisher.changed(larger)
+        return True
+
+    def _split_if_due(self, slot: int) -> None:
+        if not self.kmeans.used[slot] or self.ledger.claimed(slot):
+            return
+        for divergence in self.divergence:
+            if not divergence.due(slot):
+                continue
+            parted = halves(self.window.members(self.lives[slot].cluster_id), divergence.direction[slot])
+            if parted is None or not self._make_room(keep=slot):
+                continue
+            self._split(slot, *parted)
+            return
+
+    def _split(self, slot: int, first: Floats, second: Floats, share: float) -> None:
+        life, count = self.lives[slot], int(self.kmeans.counts[slot])
+        self.publisher.retire(slot, ClusterState.SPLIT)
+        self.lives.pop(slot)
+        self.kmeans.free(slot)
+        self._rows.drop(slot)
+        sizes = max(1, round(count * share)), max(1, count - round(count * share))
+        for mean, size in zip((first, second), sizes, strict=True):
+            weight = self._birth_weight(one_sided=True)
+            self._born(mean, size, weight=weight, born_at=self.processed, parents=(life.cluster_id,))
+
+    def _birth_weight(self, one_sided: bool) -> float:
+        index = self.births[one_sided]
+        self.births[one_sided] += 1
+        return birth_weight(index, one_sided)
+
+    def _born(
+        self,
+        mean: Floats,
+        size: int,
+        *,
+        weight: float,
+        born_at: int,
+        founders: tuple[int, ...] | None = None,
+        parents: tuple[int, ...] = (),
+        warm: bool = False,
+    ) -> int:
+        slot = self.kmeans.place(mean, size)
+        nobody = tuple(0 for _ in self.arms)
+        self.lives[slot] = Life(
+            self.next_id, born_at, parents, founders or nobody, self.processed // BLOCK, list(founders or nobody)
+        )
+        self.next_id += 1
+        self.ledger.born(slot, weight, warm=warm)
+        for divergence in self.divergence:
+            divergence.reset(slot)
+        self.samples.born(slot)
+        self.discordant.born(slot)
+        self.publisher.born(slot)
+        self._rows.touch(slot)
+        return slot
+
+    def _retire(self, block: int) -> None:
+        for slot in [s for s, life in self.lives.items() if block - life.last_hit > IDLE_BLOCKS]:
+            if not self.ledger.claimed(slot) and len(self.lives) > 2:
+                self.publisher.retire(slot, ClusterState.RETIRED)
+                self.lives.pop(slot)
+                self.kmeans.free(slot)
+                self._rows.drop(slot)
+
+    def arm_totals(self) -> dict[str, ArmTotals]:
+        """What each arm has answered."""
+        return {
+            arm: ArmTotals(texts=texts, failures=failures, tokens=tokens)
+            for arm, (texts, failures, tokens) in zip(self.arms, self.totals, strict=True)
+        }
+
+    # the state
+
+    def dump(self) -> dict[str, bytes]:
+        """The whole state as named parts; those that did not change since the last call are the same bytes."""
+        core = [_FORMAT, self.processed, self.totals, self.births, self.next_id, self.warm is not None]
+        parts = {"core": pack(core), **self.publisher.dump()}
+        if self.warm is not None:
+            return {**parts, **self.warm.dump()}
+        for state in (self.ledger, self.ring, self.window, self.samples, self.discordant, self.coverage, self.history):
+            parts.update(state.dump())  # type: ignore[attr-defined]  # each of these has it
+        parts.update(self._rows.dump(self._slot))
+        return parts
+
+    def _slot(self, slot: int) -> list[object]:
+        life = self.lives[slot]
+        divergences = [
+            [pack_array(d.direction[slot]), float(d.squares[slot]), int(d.count[slot]), int(d.next_look[slot])]
+            for d in self.divergence
+        ]
+        return [
+            [life.cluster_id, life.born_at, life.parents, life.founders, life.last_hit, life.by_arm],
+            [pack_array(self.kmeans.means[slot]), float(self.kmeans.half_norms[slot])],
+            [int(self.kmeans.counts[slot]), float(self.kmeans.inertia[slot])],
+            divergences,
+        ]
+
+    @classmethod
+    def load(cls, config: ClustererConfig, parts: Mapping[str, bytes]) -> Clusterer:
+        """A clusterer that goes on exactly as the one that gave ``parts``.
+
+        :raises FormatTooNew: if a newer version of contraflow wrote them.
+        """
+        clusterer = cls(config)
+        kept, clusterer.processed, clusterer.totals, clusterer.births, clusterer.next_id, warm = unpack(parts["core"])
+        if kept > _FORMAT:
+            raise FormatTooNew("the clusterer's state was written by a newer contraflow; resume with that version")
+        clusterer.publisher.load(parts)
+        if warm:
+            clusterer.warm = WarmUp.load(parts)
+            return clusterer
+        clusterer.warm = None
+        for state in (
+            clusterer.ledger,
+            clusterer.ring,
+            clusterer.window,
+            clusterer.samples,
+            clusterer.discordant,
+            clusterer.coverage,
+            clusterer.history,
+        ):
+            state.load(parts)  # type: ignore[attr-defined]  # each of these has it
+        for slot, row in clusterer._rows.load(dict(parts)).items():
+            clusterer._load_slot(slot, row)
+        return clusterer
+
+    def _load_slot(self, slot: int, row: list[list[object]]) -> None:
+        life, centroid, counts, divergences = row
+        cluster_id, born_at, parents, founders, last_hit, by_arm = life
+        self.lives[slot] = Life(cluster_id, born_at, tuple(parents), tuple(founders), last_hit, by_arm)  # type: ignore[arg-type]  # as _slot packed them
+        self.kmeans.used[slot] = True
+        self.kmeans.means[slot], self.kmeans.half_norms[slot] = unpack_array(centroid[0]), centroid[1]  # type: ignore[arg-type]  # as above
+        self.kmeans.counts[slot], self.kmeans.inertia[slot] = counts
+        for divergence, (direction, squares, count, look) in zip(self.divergence, divergences, strict=True):  # type: ignore[misc]  # as above
+            divergence.direction[slot], divergence.squares[slot] = unpack_array(direction), squares
+            divergence.count[slot], divergence.next_look[slot] = count, look
+
+
+def _vectors(pair: Pair) -> Floats:
+    assert pair.vectors is not None
+    return pair.vectors

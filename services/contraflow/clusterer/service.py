@@ -1,0 +1,142 @@
+"""The clusterer on the log: embeddings in; assignments, clusters, evidence and regions out."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import anyio
+import anyio.to_thread
+from threadpoolctl import threadpool_limits
+
+from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
+from contraflow.clusterer.pairing import Pairing
+from contraflow.events import Control, ControlAction, Embedding, EventError, Origin, decode
+from contraflow.log.protocol import Log, Outgoing, Partition, Reader, Record
+from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
+from contraflow.runtime.drain import Drain
+from contraflow.runtime.singleton import Singleton
+from contraflow.wire import Wire, arm_of, partition_of, seq_of
+
+__all__ = ["ClustererService"]
+
+logger = logging.getLogger(__name__)
+
+_FINISHED = "~finished"
+_ALL = 1 << 62
+
+
+class ClustererService:
+    """Feeds complete pairs to the clusterer strictly by ``seq``; commits at block ends.
+
+    ``interval`` is the longest time between commits while blocks keep coming.
+    """
+
+    def __init__(
+        self, log: Log, wire: Wire, config: ClustererConfig, drain: Drain, *, interval: float = 0.1
+    ) -> None:
+        self._wire = wire
+        self._config = config
+        self._drain = drain
+        self._interval = interval
+        self._singleton = Singleton(log, wire, "clusterer", ["embeddings", "control"])
+        self._limit = DeadLetterLimit(wire.topic("embeddings"))
+        self._dead: list[Outgoing] = []
+
+    async def run(self) -> None:
+        """Cluster until draining is requested; what was not committed is read again by the next run."""
+        parts, reader = await self._singleton.start()
+        try:
+            self._finished = parts.pop(_FINISHED, None) is not None
+            self._core = Clusterer.load(self._config, parts) if parts else Clusterer(self._config)
+            self._pairing = Pairing(self._config.arms, self._config.dim, self._core.processed)
+            with threadpool_limits(1):
+                await self._loop(reader)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await reader.close()
+                await self._singleton.close()
+
+    async def _loop(self, reader: Reader) -> None:
+        while not self._drain.requested:
+            for record in await reader.fetch(2000, wait=0.25):
+                self._take(record)
+            while not self._drain.requested:
+                steps, more = await anyio.to_thread.run_sync(self._advance)
+                if not steps and not self._dead:
+                    break
+                await self._commit(steps)
+                if not more:
+                    break
+
+    def _take(self, record: Record) -> None:
+        if record.topic == self._wire.topic("control"):
+            self._take_control(record)
+            return
+        try:
+            embedding = decode(record.value or b"", Embedding)
+            seq = embedding.seq
+        except EventError as error:
+            self._limit.failed(error)
+            self._dead.append(dead_letter(record, error))
+            embedding, seq = self._failed(record, error), seq_of(record.key)
+        else:
+            self._limit.passed()
+        self._pairing.add(embedding)
+        self._singleton.backlog.read(Partition(record.topic, record.partition), record.offset, seq)
+
+    def _failed(self, record: Record, error: EventError) -> Embedding:
+        return Embedding(
+            seq=seq_of(record.key),
+            request_id=record.key,
+            text_id="",
+            arm=arm_of(record),
+            prompt_id="",
+            text="",
+            origin=Origin.SCAN,
+            finish_reason="error",
+            vector=b"",
+            dim=0,
+            encoder="",
+            error=f"the embedding could not be read: {error}",
+        )
+
+    def _take_control(self, record: Record) -> None:
+        # never processed: the end of the run must be read again after a restart
+        self._singleton.backlog.read(Partition(record.topic, 0), record.offset, _ALL)
+        control = decode(record.value or b"", Control)
+        if control.action is ControlAction.COMPLETE:
+            self._pairing.last_seq = control.last_seq
+
+    def _advance(self) -> tuple[list[Step], bool]:
+        """Process what is ready, for at most one commit interval; whether there may be more."""
+        steps: list[Step] = []
+        deadline = time.monotonic() + self._interval
+        while (block := self._pairing.next_block()) is not None:
+            steps.append(self._core.process(block))
+            if time.monotonic() > deadline:
+                return steps, True
+        if self._core.processed == self._pairing.last_seq and not self._finished:
+            steps.append(self._core.finish())
+            self._finished = True
+        return steps, False
+
+    async def _commit(self, steps: list[Step]) -> None:
+        outputs = [output for step in steps for output in self._outputs(step)]
+        dead, self._dead = self._dead, []
+        parts = await anyio.to_thread.run_sync(self._core.dump)
+        if self._finished:
+            parts = {**parts, _FINISHED: b"1"}
+        await self._singleton.commit([*dead, *outputs], parts, self._core.processed)
+
+    def _outputs(self, step: Step) -> list[Outgoing]:
+        wire = self._wire
+        outputs = [
+            wire.out("assignments", a.request_id, a, partition=partition_of(a.seq, wire.partitions))
+            for a in step.assignments
+        ]
+        outputs += [wire.out("clusters", str(c.cluster_id), c) for c in step.clusters]
+        outputs += [wire.out("evidence", str(e.cluster_id), e) for e in step.evidence]
+        if step.regions is not None:
+            outputs.append(wire.out("regions", str(step.regions.epoch), step.regions))
+        return outputs

@@ -1,0 +1,84 @@
+"""What a cluster holds, for people: a uniform sample of its texts by arm, and the words that set it apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from contraflow.clusterer.parts import Rows
+from contraflow.events import Exemplar
+from contraflow.pairs import Pair
+from contraflow.words import content_words
+
+__all__ = ["Samples"]
+
+KEPT = 8
+LONGEST = 600
+
+_Entry = tuple[str, str, str, str]  # hash, request, prompt, text
+
+
+class Samples:
+    """By slot and arm the texts with the smallest hashes: a uniform sample that rarely changes (bottom-k)."""
+
+    def __init__(self, arms: Sequence[str]) -> None:
+        self._arms = tuple(arms)
+        self._kept: dict[int, list[list[_Entry]]] = {}
+        self._rows = Rows("sample")
+
+    def born(self, slot: int) -> None:
+        """Forget what the slot held before."""
+        self._kept[slot] = [[] for _ in self._arms]
+        self._rows.touch(slot)
+
+    def add(self, pair: Pair, slots: Iterable[int]) -> None:
+        """Offer a pair's texts to the samples of the clusters they fell into."""
+        for arm, slot in enumerate(slots):
+            digest = blake2b(f"{pair.request_id}:{arm}".encode(), digest_size=8).hexdigest()
+            sample = self._kept[slot][arm]
+            if len(sample) < KEPT or digest < sample[-1][0]:
+                sample.append((digest, pair.request_id, pair.prompt_id, pair.texts[arm][:LONGEST]))
+                sample.sort()
+                del sample[KEPT:]
+                self._rows.touch(slot)
+
+    def exemplars(self, slot: int) -> dict[str, tuple[Exemplar, ...]]:
+        """The sample of a slot by arm."""
+        return {
+            arm: tuple(Exemplar(request_id=r, prompt_id=p, text=text) for _, r, p, text in sample)
+            for arm, sample in zip(self._arms, self._kept[slot], strict=True)
+        }
+
+    def keywords(self, slots: Sequence[int], most: int = 8) -> dict[int, tuple[str, ...]]:
+        """The words that set each cluster apart: class-based TF-IDF (Grootendorst, arXiv 2203.05794)."""
+        counts = {slot: self._words(slot) for slot in self._kept}
+        everywhere: Counter[str] = Counter()
+        for words in counts.values():
+            everywhere.update(words)
+        average = sum(everywhere.values()) / max(1, len(counts))
+        return {slot: _top(counts[slot], everywhere, average, most) for slot in slots}
+
+    def _words(self, slot: int) -> Counter[str]:
+        # in how many of the sampled texts, so that one rambling text does not name the cluster
+        return Counter(w for sample in self._kept[slot] for *_, text in sample for w in content_words(text))
+
+    def dump(self) -> dict[str, bytes]:
+        """The state."""
+        return self._rows.dump(lambda slot: self._kept[slot])
+
+    def load(self, parts: Mapping[str, bytes]) -> None:
+        """Go on from what ``dump`` gave."""
+        rows: dict[int, Any] = self._rows.load(dict(parts))
+        for slot, samples in rows.items():
+            self._kept[slot] = [[(d, r, p, text) for d, r, p, text in sample] for sample in samples]
+
+
+def _top(counts: Counter[str], everywhere: Counter[str], average: float, most: int) -> tuple[str, ...]:
+    scored = {
+        word: count * float(np.log(1 + average / everywhere[word])) for word, count in counts.items() if count > 1
+    }
+    return tuple(sorted(scored, key=lambda word: (-scored[word], word))[:most])

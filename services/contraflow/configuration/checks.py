@@ -1,0 +1,81 @@
+"""What must hold in an experiment beyond the types of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from contraflow.configuration.typed import Problem, nearest
+from contraflow.experiment import Experiment
+
+__all__ = ["problems_of"]
+
+_BACKENDS = ["transformers", "scripted", "replay"]
+
+
+def problems_of(experiment: Experiment) -> Iterator[Problem]:
+    """Everything that is wrong with an experiment whose fields have the right types."""
+    yield from _arms(experiment)
+    yield from _generator(experiment)
+    yield from _prompts(experiment)
+    yield from _budget(experiment)
+    if experiment.clusters.start != "auto" and experiment.clusters.start > experiment.clusters.max:
+        yield Problem(("clusters", "start"), f"more than the {experiment.clusters.max} of clusters.max")
+    low, high = experiment.validation.borderline
+    if low >= high:
+        yield Problem(("validation", "borderline"), f"the first bound must be below the second; got {low} and {high}")
+
+
+def _arms(experiment: Experiment) -> Iterator[Problem]:
+    arms = list(experiment.arms)
+    if len(arms) < 2:
+        there = f"there is only {arms[0]!r}" if arms else "there is none"
+        yield Problem(("arms",), f"a comparison needs at least two arms, and {there}")
+    reference = experiment.reference
+    if reference is not None and reference not in arms:
+        known = ", ".join(arms)
+        yield Problem(("reference",), f'"{reference}" is not an arm{nearest(reference, arms)} Arms: {known}.')
+
+
+def _generator(experiment: Experiment) -> Iterator[Problem]:
+    backend = experiment.generator.backend
+    if backend not in _BACKENDS and ":" not in backend:
+        valid = ", ".join(_BACKENDS)
+        guess = nearest(backend, _BACKENDS)
+        yield Problem(
+            ("generator", "backend"),
+            f'there is no backend "{backend}"{guess} Valid: {valid}, or my_module:function.',
+        )
+    if backend == "transformers":
+        for name in (name for name, arm in experiment.arms.items() if arm.model is None):
+            yield Problem(("arms", name, "model"), "missing; the transformers backend needs a model's name or folder")
+    if backend == "replay":
+        yield from _replay(experiment)
+    elif experiment.replay is not None:
+        yield Problem(("replay",), f'only read with generator.backend: replay, and the backend is "{backend}"')
+
+
+def _replay(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.replay is None:
+        yield Problem(
+            ("replay",),
+            "missing; the replay backend needs the file of texts, such as replay: {path: texts.jsonl}",
+        )
+        return
+    columns = experiment.replay.columns
+    if columns and set(columns) != set(experiment.arms):
+        known = ", ".join(experiment.arms)
+        yield Problem(("replay", "columns"), f"name the column of each arm ({known}); got {', '.join(columns)}")
+
+
+def _prompts(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.prompts is None and experiment.generator.backend not in ("scripted", "replay"):
+        yield Problem(
+            ("prompts",),
+            "missing; name a file, such as prompts: {path: prompts.jsonl}, or write prompts: unconditional",
+        )
+
+
+def _budget(experiment: Experiment) -> Iterator[Problem]:
+    texts, arms = experiment.budget.texts, len(experiment.arms)
+    if texts is not None and texts < arms:
+        yield Problem(("budget", "texts"), f"{texts} is less than one text for each of {arms} arms")

@@ -1,0 +1,142 @@
+"""What an experiment left to be chosen, chosen once, when its run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from contraflow.configuration.secrets import redacted
+from contraflow.configuration.typed import shown
+from contraflow.experiment import Experiment
+from contraflow.pairs import BLOCK
+
+__all__ = ["Resolved", "difference", "resolve", "resumed"]
+
+_WARM_START = 320
+_LEAST_WARM_START = 64
+_AUTO = {"scripted": (32, 2), "replay": (512, 4)}
+_ABSENT = object()
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment with nothing left open. ``arms`` keep the experiment's order; ``prompts`` counts them.
+
+    ``pairs`` is the budget of texts in pairs, None without a bound. ``warm_start`` (pairs) and ``epoch``
+    (requests) are multiples of a block unless the budget is smaller than one; ``clusters_start`` is how many
+    clusters the warm start makes. ``greedy``: every draw of a prompt is the same text, so it is asked once.
+    """
+
+    experiment: Experiment
+    reference: str
+    arms: tuple[str, ...]
+    prompts: int
+    pairs: int | None
+    warm_start: int
+    epoch: int
+    in_flight: int
+    clusters_start: int
+    greedy: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """What a run's ``config.json`` keeps: JSON values, secrets redacted."""
+        fields: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return {**fields, "experiment": redacted(self.experiment)}
+
+
+def resolve(experiment: Experiment, *, generator_batch: int | None, prompts: int) -> Resolved:
+    """Choose what the experiment left open; ``generator_batch`` is how many requests go through at once."""
+    sampling = experiment.sampling
+    greedy = _greedy(experiment)
+    pairs = _pairs(experiment, prompts if greedy else None)
+    warm_start = _warm_start(sampling.warm_start, pairs)
+    auto_epoch, auto_in_flight = _AUTO.get(experiment.generator.backend, (_half(generator_batch), 4))
+    start = warm_start // 3 if experiment.clusters.start == "auto" else experiment.clusters.start
+    return Resolved(
+        experiment=experiment,
+        reference=experiment.reference or next(iter(experiment.arms)),
+        arms=tuple(experiment.arms),
+        prompts=prompts,
+        pairs=pairs,
+        warm_start=warm_start,
+        epoch=auto_epoch if sampling.epoch == "auto" else sampling.epoch,
+        in_flight=auto_in_flight if sampling.in_flight == "auto" else sampling.in_flight,
+        clusters_start=max(1, min(start, warm_start, experiment.clusters.max)),
+        greedy=greedy,
+    )
+
+
+def _blocks(pairs: float) -> int:
+    return max(1, -int(-pairs // BLOCK)) * BLOCK
+
+
+def _half(batch: int | None) -> int:
+    return _blocks((batch or 0) / 2)
+
+
+def _greedy(experiment: Experiment) -> bool:
+    if experiment.generator.backend == "replay":
+        return False
+    default = experiment.generator.temperature
+    return any(arm.sampling.get("temperature", default) == 0 for arm in experiment.arms.values())
+
+
+def _pairs(experiment: Experiment, most: int | None) -> int | None:
+    texts = experiment.budget.texts
+    bounds = [most, None if texts is None else texts // len(experiment.arms)]
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _warm_start(asked: int | str, pairs: int | None) -> int:
+    if isinstance(asked, int):
+        wanted = _blocks(asked)
+    else:
+        wanted = _WARM_START if pairs is None else _blocks(max(_LEAST_WARM_START, min(_WARM_START, pairs / 10)))
+    return wanted if pairs is None else min(wanted, pairs // BLOCK * BLOCK or pairs)
+
+
+def resumed(kept: Mapping[str, Any], new: Resolved) -> Resolved:
+    """``new`` with what was chosen when the run started, which a budget that grew must not move."""
+    chosen = ("warm_start", "epoch", "in_flight", "clusters_start")
+    return msgspec.structs.replace(new, **{name: kept[name] for name in chosen})
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """A line for each key in which two resolved configurations differ; budgets that grew are no difference.
+
+    Both are as ``Resolved.plain`` gives them. What was chosen automatically is not compared: ``resumed``
+    keeps it.
+    """
+    return list(_changes(_compared(old), _compared(new), ""))
+
+
+def _compared(resolved: Mapping[str, Any]) -> dict[str, Any]:
+    experiment = _with_defaults(resolved["experiment"])
+    return {**experiment, "order of arms": resolved["arms"], "number of prompts": resolved["prompts"]}
+
+
+def _with_defaults(experiment: Any) -> Any:
+    try:
+        return redacted(msgspec.convert(experiment, Experiment))
+    except msgspec.ValidationError:  # kept by another version: compared as it is
+        return experiment
+
+
+def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{name}.{key}" if name else key)
+    elif name.startswith("budget."):
+        if not _grew(old, new):
+            yield f"{name}: {_said(old)} -> {_said(new)} (a budget may grow, not shrink)"
+    elif old != new:
+        yield f"{name}: {_said(old)} -> {_said(new)}"
+
+
+def _grew(old: Any, new: Any) -> bool:
+    return new is None or (isinstance(old, int | float) and isinstance(new, int | float) and new >= old)
+
+
+def _said(value: Any) -> str:
+    return "(not set)" if value is _ABSENT else shown(value)

@@ -1,0 +1,87 @@
+"""What a generator is, and which one an experiment asks for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from contraflow.errors import ConfigurationError
+from contraflow.events import Request
+from contraflow.experiment import Experiment
+
+__all__ = ["Completion", "Generator", "build", "draw_seed"]
+
+
+class Completion(NamedTuple):
+    """One answer. ``finish_reason`` is ``stop``, ``length`` or ``error``; with ``error`` the text is empty."""
+
+    request: Request
+    text: str
+    finish_reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    thinking: str | None = None
+    error: str | None = None
+
+
+class Generator(Protocol):
+    """Answers requests. ``model`` is the fingerprint of the model and the intervention; ``capacity`` how many requests
+    it likes to hold at once.
+    """
+
+    model: str
+    capacity: int
+
+    async def start(self) -> None:
+        """Load what is needed.
+
+        :raises GeneratorError: if a model is missing or an adapter does not fit; names the arm and the field.
+        """
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
+        """Answer each request once, in any order. A request that fails gets a completion with ``error``; raising means
+        that the engine is dead.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give the engine's resources back."""
+        ...
+
+
+def draw_seed(request: Request, arm: str) -> int:
+    """A 63-bit seed of its own for each request and arm: draws are fresh coins, and the arms independent."""
+    digest = blake2b(f"{request.seed}:{arm}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
+    """The generator of an arm.
+
+    :raises ConfigurationError: if the backend is unknown or lacks what it needs.
+    """
+    backend = experiment.generator.backend
+    if backend == "scripted":
+        from contraflow.decoder.scripted import ScriptedGenerator
+
+        return ScriptedGenerator.build(arm, experiment, base_dir)
+    if backend == "replay":
+        from contraflow.decoder.replay import ReplayGenerator
+
+        return ReplayGenerator.build(arm, experiment, base_dir)
+    if backend == "transformers":
+        from contraflow.decoder.transformers import TransformersGenerator
+
+        return TransformersGenerator(arm, experiment.arms[arm], experiment.generator, base_dir)
+    if ":" in backend:
+        from contraflow.decoder.user import UserGenerator
+
+        return UserGenerator(arm, backend, experiment.generator.batch)
+    raise ConfigurationError(
+        f"generator.backend: unknown backend {backend!r}; choose transformers, scripted, replay, or your own as "
+        "my_module:function"
+    )

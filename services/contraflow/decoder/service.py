@@ -1,0 +1,258 @@
+"""The decoder of one arm: answers every request once, whatever the order in which answers finish."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import anyio
+
+from contraflow.decoder.generator import Completion, Generator
+from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.events import EventError, Origin, Request, Text, decode, text_id
+from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, Record
+from contraflow.runtime.clock import Clock
+from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
+from contraflow.runtime.drain import Drain
+from contraflow.runtime.progress import MAX_SPAN, Progress
+from contraflow.wire import Wire, seq_of
+
+__all__ = ["Decoder"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    seq: int
+    request: Request = field(compare=False)
+    offset: int = field(compare=False)
+    lane: _Lane = field(compare=False)
+    tries: int = field(default=0, compare=False)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One partition of requests: what was delivered, what is finished, what waits for the next commit."""
+
+    partition: Partition
+    producer: Producer
+    reader: Reader
+    progress: Progress
+    outputs: list[Outgoing] = field(default_factory=list)
+
+
+class Decoder:
+    """Reads requests, keeps the generator full, and commits whatever is finished at each commit interval.
+
+    A request that fails ``tries`` times is answered by a Text with ``error``, which closes its pair. An engine that
+    dies is restarted ``restarts`` times, then GeneratorError stops the service.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        wire: Wire,
+        arm: str,
+        generator: Generator,
+        drain: Drain,
+        *,
+        tries: int = 3,
+        restarts: int = 3,
+        interval: float = 0.05,
+        clock: Clock | None = None,
+    ) -> None:
+        self._log = log
+        self._wire = wire
+        self._arm = arm
+        self._generator = generator
+        self._drain = drain
+        self._tries = tries
+        self._restarts = restarts
+        self._interval = interval
+        self._clock = clock or Clock()
+        self._group = f"{wire.run}.decoder.{arm}"
+        self._limit = DeadLetterLimit(wire.topic("requests"))
+        self._pending: list[_Job] = []
+        self._answering = 0
+        self._arrived = anyio.Event()
+        self._finished = anyio.Event()
+        self._closed = False
+
+    async def run(self) -> None:
+        """Decode until draining is requested; open generations then get the drain's grace.
+
+        :raises GeneratorError: if the engine cannot be started or keeps dying.
+        """
+        await self._generator.start()
+        lanes: list[_Lane] = []
+        try:
+            lanes = [await self._open(partition) for partition in self._wire.all("requests")]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._commit_loop, lanes)
+                async with anyio.create_task_group() as workers:
+                    for lane in lanes:
+                        workers.start_soon(self._read, lane)
+                    workers.start_soon(self._generate_until_drained)
+                self._closed = True
+                self._finished.set()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for lane in lanes:
+                    await lane.reader.close()
+                    await lane.producer.close()
+                await self._generator.close()
+
+    async def _open(self, partition: Partition) -> _Lane:
+        producer = await self._log.producer(f"{self._group}.{partition.topic}.{partition.number}")
+        position = (await self._log.positions(self._group, [partition])).get(partition)
+        reader = await self._log.reader({partition: position.offset if position else None})
+        return _Lane(partition, producer, reader, Progress(position))
+
+    async def _read(self, lane: _Lane) -> None:
+        while not self._drain.requested:
+            if lane.progress.span >= MAX_SPAN:
+                await self._clock.sleep(self._interval)
+                continue
+            for record in await lane.reader.fetch(500, wait=0.25):
+                self._deliver(lane, record)
+
+    def _deliver(self, lane: _Lane, record: Record) -> None:
+        if not lane.progress.deliver(record.offset):
+            return
+        try:
+            request = decode(record.value or b"", Request)
+        except EventError as error:
+            self._limit.failed(error)
+            self._bury(lane, record, error)
+            return
+        self._limit.passed()
+        heapq.heappush(self._pending, _Job(request.seq, request, record.offset, lane))
+        self._arrived.set()
+
+    def _bury(self, lane: _Lane, record: Record, error: EventError) -> None:
+        lane.outputs.append(dead_letter(record, error))
+        seq = seq_of(record.key)
+        text = Text(
+            seq=seq,
+            request_id=record.key,
+            text_id=text_id(record.key, self._arm),
+            arm=self._arm,
+            prompt_id="",
+            prompt="",
+            text="",
+            origin=Origin.SCAN,
+            finish_reason="error",
+            error=f"the request could not be read: {error}",
+        )
+        self._finish(lane, record.offset, text)
+
+    def _finish(self, lane: _Lane, offset: int, text: Text) -> None:
+        lane.outputs.append(
+            self._wire.out("texts", text.request_id, text, partition=lane.partition.number, arm=self._arm)
+        )
+        lane.progress.finish(offset)
+        self._finished.set()
+
+    async def _generate_until_drained(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._generate_forever)
+            await self._drain.wait()
+            with anyio.move_on_after(self._drain.grace):
+                while self._answering:
+                    await self._clock.sleep(0.02)
+            tasks.cancel_scope.cancel()
+
+    async def _generate_forever(self) -> None:
+        deaths = 0
+        while True:
+            while not self._pending or self._drain.requested:
+                self._arrived = anyio.Event()
+                await self._arrived.wait()
+            size = min(len(self._pending), max(1, self._generator.capacity))
+            jobs = {job.request.request_id: job for job in (heapq.heappop(self._pending) for _ in range(size))}
+            self._answering = len(jobs)
+            try:
+                await self._answer(jobs)
+            except (ConfigurationError, GeneratorError):
+                raise
+            except Exception as error:  # whatever an engine raises, it is dead
+                deaths += 1
+                await self._revive(deaths, error)
+                self._retry(jobs.values(), f"the engine died: {error!r}")
+            else:
+                self._retry(jobs.values(), "the generator returned no answer")
+            self._answering = 0
+
+    async def _answer(self, jobs: dict[str, _Job]) -> None:
+        async for completion in self._generator.generate([job.request for job in jobs.values()]):
+            job = jobs.pop(completion.request.request_id, None)
+            if job is None:
+                continue  # answered twice: the first answer stays
+            if completion.error is not None:
+                self._retry([job], completion.error)
+            else:
+                self._finish(job.lane, job.offset, self._text(completion))
+
+    async def _revive(self, deaths: int, error: Exception) -> None:
+        if deaths > self._restarts:
+            raise GeneratorError(
+                f"the generator of arm {self._arm!r} died {deaths} times, the last time with: {error!r}. What was "
+                "decoded is kept; mend the cause and run the same command again."
+            ) from error
+        logger.warning("generator of arm %s died (%d of %d): %r", self._arm, deaths, self._restarts, error)
+        await self._generator.close()
+        await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
+        await self._generator.start()
+
+    def _retry(self, jobs: Iterable[_Job], error: str) -> None:
+        for job in list(jobs):
+            job.tries += 1
+            if job.tries < self._tries:
+                heapq.heappush(self._pending, job)
+                self._arrived.set()
+            else:
+                failed = Completion(job.request, "", "error", 0, 0, 0.0, None, error)
+                self._finish(job.lane, job.offset, self._text(failed))
+
+    def _text(self, completion: Completion) -> Text:
+        request = completion.request
+        return Text(
+            seq=request.seq,
+            request_id=request.request_id,
+            text_id=text_id(request.request_id, self._arm),
+            arm=self._arm,
+            prompt_id=request.prompt_id,
+            prompt=request.messages[-1].content if request.messages else "",
+            text=completion.text,
+            thinking=completion.thinking,
+            origin=request.origin,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            seconds=completion.seconds,
+            model=self._generator.model,
+            error=completion.error,
+        )
+
+    async def _commit_loop(self, lanes: list[_Lane]) -> None:
+        while not self._closed:
+            await self._finished.wait()
+            self._finished = anyio.Event()
+            await self._commit(lanes)
+            await self._clock.sleep(self._interval)
+        await self._commit(lanes)
+
+    async def _commit(self, lanes: list[_Lane]) -> None:
+        async with anyio.create_task_group() as commits:
+            for lane in lanes:
+                if lane.outputs:
+                    commits.start_soon(self._commit_lane, lane)
+
+    async def _commit_lane(self, lane: _Lane) -> None:
+        outputs, lane.outputs = lane.outputs, []
+        await lane.producer.commit(
+            outputs, group=self._group, positions={lane.partition: lane.progress.position()}
+        )

@@ -1,0 +1,1 @@
+"""The embedder: vectors for texts, each encoded once in its life."""

@@ -1,0 +1,33 @@
+"""Errors whose message alone tells the researcher what was wrong and what to do next."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigurationError", "ContraflowError", "Fenced", "FormatTooNew", "GeneratorError", "LogError", "RunConflict"]
+
+
+class ContraflowError(Exception):
+    """The base of everything that contraflow raises on purpose; the command line prints it without a traceback."""
+
+
+class ConfigurationError(ContraflowError):
+    """The experiment, or a file it names, cannot be used as it is written."""
+
+
+class RunConflict(ContraflowError):
+    """The run folder belongs to another experiment, or its configuration has changed."""
+
+
+class LogError(ContraflowError):
+    """The log cannot be read or written."""
+
+
+class FormatTooNew(LogError):
+    """A log, a state or a cache was written by a newer version of contraflow."""
+
+
+class Fenced(LogError):
+    """A newer owner of this transactional id has started; this one must stop and not restart."""
+
+
+class GeneratorError(ContraflowError):
+    """A generator cannot answer: its model is missing, does not fit, or keeps failing."""

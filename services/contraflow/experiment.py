@@ -1,0 +1,174 @@
+"""The experiment file as types: fields, defaults and bounds. ``configuration`` reads and checks it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+__all__ = [
+    "Arm",
+    "Budget",
+    "Clusters",
+    "Embedder",
+    "Experiment",
+    "Generator",
+    "Prompts",
+    "Replay",
+    "Sampling",
+    "Stop",
+    "Validation",
+]
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Auto = Literal["auto"]
+Blocks = Annotated[int, msgspec.Meta(ge=32, multiple_of=32)]
+ExperimentName = Annotated[
+    str,
+    msgspec.Meta(pattern="^[a-z0-9-]{1,48}$", description="a name of 1 to 48 of the characters a-z, 0-9 and -"),
+]
+ArmName = Annotated[
+    str,
+    msgspec.Meta(pattern="^[a-z0-9_-]{1,32}$", description="a name of 1 to 32 of the characters a-z, 0-9, _ and -"),
+]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
+    """A section of the experiment file."""
+
+
+class Arm(_Section, frozen=True):
+    """A model, by what the intervention is.
+
+    ``speed`` (scripted only) is simulated seconds a token; ``plants`` (scripted only) names its behaviours.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    lora: str | None = None
+    system_prompt: str | None = None
+    prefix: str | None = None
+    quantization: str | None = None
+    sampling: dict[str, float] = {}
+    plants: tuple[str, ...] = ()
+    speed: float = 0.0
+
+
+class Generator(_Section, frozen=True):
+    """What decodes. ``backend`` is ``transformers``, ``scripted``, ``replay`` or ``my_module:function``.
+
+    ``tries`` bounds how often a request is tried; ``world`` (scripted only) names a world, or its YAML file.
+    """
+
+    backend: str = "transformers"
+    batch: Positive = 64
+    max_tokens: Positive = 40
+    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=5.0)] = 1.0
+    tries: Positive = 3
+    device: str = "auto"
+    dtype: str = "auto"
+    world: str = "kitchen"
+    options: dict[str, Any] = {}
+
+
+class Replay(_Section, frozen=True):
+    """Existing texts: a JSONL, CSV or Parquet file.
+
+    It has a row a text (``arm`` and ``text`` name columns), or a row a prompt with a column for each arm
+    (``columns``: arm -> column). ``holdout`` is the share of prompts, by hash, kept for confirmation.
+    """
+
+    path: str
+    prompt: str = "prompt"
+    arm: str = "arm"
+    text: str = "text"
+    columns: dict[str, str] = {}
+    category: str | None = None
+    holdout: Share = 0.3
+
+
+class Prompts(_Section, frozen=True):
+    """Where prompts come from: text (a prompt a line), JSONL, CSV or Parquet; ``category`` names a column."""
+
+    path: str
+    text: str = "prompt"
+    category: str | None = None
+
+
+class Embedder(_Section, frozen=True):
+    """Any sentence-transformers model by name, or ``hashed`` for a fast encoder that needs no torch."""
+
+    model: str = "all-MiniLM-L6-v2"
+    batch: Positive = 64
+    cache: str | None = None
+    dim: Positive = 384
+
+
+class Clusters(_Section, frozen=True):
+    """How many clusters the warm start makes (auto: a third of it), and how many there may be."""
+
+    start: Positive | Auto = "auto"
+    max: Positive = 400
+
+
+class Sampling(_Section, frozen=True):
+    """Which prompts are asked next. Epochs hold ``epoch`` requests, ``in_flight`` of them at once."""
+
+    warm_start: Positive | Auto = "auto"
+    epoch: Blocks | Auto = "auto"
+    in_flight: Positive | Auto = "auto"
+    uniform: Annotated[float, msgspec.Meta(ge=0.2, le=1.0)] = 0.2
+    rule: Literal["leads", "uniform"] = "leads"
+
+
+def _spend(unit: str) -> str:
+    return f"how many {unit} all arms together may spend before the run ends (a number above 0),"
+
+
+class Budget(_Section, frozen=True):
+    """What the run may spend, all arms together, before it ends; None is no bound."""
+
+    texts: Annotated[int, msgspec.Meta(ge=1, description=_spend("texts"))] | None = 20_000
+    tokens: Annotated[int, msgspec.Meta(ge=1, description=_spend("tokens"))] | None = None
+    minutes: Annotated[float, msgspec.Meta(gt=0, description=_spend("minutes"))] | None = None
+    dollars: Annotated[float, msgspec.Meta(ge=0)] = 50.0
+
+
+class Stop(_Section, frozen=True):
+    """Stopping criteria (statistics section 4). Those named must all hold; none is named by default."""
+
+    unseen: Share | None = None
+    completeness: Share | None = None
+    stability: Share | None = None
+    decided: Share | None = None
+
+
+class Validation(_Section, frozen=True):
+    """The tiers that judge statements, cheap first. ``borderline`` scores go on to the next tier."""
+
+    tiers: tuple[str | dict[str, Any], ...] = ("keywords", "embedding")
+    min_accuracy: Annotated[float, msgspec.Meta(gt=0.5, lt=1.0)] = 0.7
+    borderline: tuple[Share, Share] = (0.4, 0.6)
+    pairs: Positive = 100
+
+
+class Experiment(_Section, frozen=True):
+    """A whole experiment: two or more arms, one of which is the reference, and what they are asked."""
+
+    experiment: ExperimentName
+    arms: dict[ArmName, Arm]
+    reference: str | None = None
+    generator: Generator = Generator()
+    prompts: Prompts | Literal["unconditional"] | None = None
+    replay: Replay | None = None
+    embedder: Embedder = Embedder()
+    clusters: Clusters = Clusters()
+    sampling: Sampling = Sampling()
+    budget: Budget = Budget()
+    alpha: Annotated[float, msgspec.Meta(gt=0.0, lt=0.5)] = 0.05
+    stop: Stop = Stop()
+    validation: Validation = Validation()
+    log: Literal["embedded"] = "embedded"
+    partitions: Positive = 8
+    seed: int = 0

@@ -1,0 +1,1 @@
+"""The durable partitioned log that everything travels on."""

@@ -1,0 +1,5 @@
+"""The embedded log: topics, groups and transactions in one SQLite file, shared by several processes of one machine."""
+
+from contraflow.log.embedded.log import EmbeddedLog
+
+__all__ = ["EmbeddedLog"]

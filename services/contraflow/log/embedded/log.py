@@ -1,0 +1,293 @@
+"""The embedded log's public face: what runs on the event loop, and what leaves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from contraflow.errors import LogError
+from contraflow.log.embedded import cleaning
+from contraflow.log.embedded.database import Synchronous, connect, prepare, translate
+from contraflow.log.embedded.reader import EmbeddedReader
+from contraflow.log.embedded.writer import Writer, check
+from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
+
+__all__ = ["EmbeddedLog", "EmbeddedProducer"]
+
+T = TypeVar("T")
+
+
+class EmbeddedLog:
+    """A log in one SQLite file; see ``contraflow.log.protocol.Log``. Open it with ``EmbeddedLog.open``.
+
+    ``synchronous="NORMAL"`` survives the death of every process; the last moments before a power cut may go.
+    ``"FULL"`` survives that too, and is slower for small batches.
+    """
+
+    def __init__(self, path: Path, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
+        self._path = path
+        self._writer = writer
+        self._loop = loop
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._watchers: dict[Partition, list[EmbeddedReader]] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        synchronous: Synchronous = "NORMAL",
+        clock: Callable[[], float] = time.time,
+        max_pages: int | None = None,
+    ) -> Self:
+        """Open or create the log of a folder.
+
+        ``max_pages`` bounds the file, as a full disk would.
+
+        :raises FormatTooNew: if a newer version wrote it.
+        :raises LogError: if it is damaged, or no log.
+        """
+        loop = asyncio.get_running_loop()
+        path = folder / "log.sqlite3"
+
+        def make() -> Self:
+            folder.mkdir(parents=True, exist_ok=True)
+            connection = connect(path, synchronous)
+            try:
+                prepare(connection, path)
+            finally:
+                connection.close()
+            log: Self
+
+            def committed(touched: set[Partition] | None) -> None:
+                log._wake_from_thread(touched)
+
+            writer = Writer(path, synchronous, clock=clock, committed=committed, max_pages=max_pages)
+            log = cls(path, writer, loop)
+            return log
+
+        return await anyio.to_thread.run_sync(make)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.close()
+
+    # writing
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        # once submitted it will happen: the answer is awaited even when the caller is cancelled
+        future = asyncio.wrap_future(self._writer.submit(work))
+        with anyio.CancelScope(shield=True):
+            result: T = await future
+        return result
+
+    async def create_topics(self, topics: Iterable[tuple[str, int, Literal["delete", "compact"]]]) -> None:
+        """Create what does not exist."""
+        wanted = list(topics)
+        await self._write(lambda connection: _create(connection, wanted))
+
+    async def append(self, records: Sequence[Outgoing]) -> list[int]:
+        """Write records without a transactional id."""
+        check(records, {})
+        return await self._write(lambda connection: self._writer.append(connection, records))
+
+    async def producer(self, transactional_id: str) -> EmbeddedProducer:
+        """Become the owner of a transactional id."""
+        epoch = await self._write(lambda connection: self._writer.own(connection, transactional_id))
+        return EmbeddedProducer(self, transactional_id, epoch)
+
+    async def commit(
+        self,
+        owner: str,
+        epoch: int,
+        outputs: Sequence[Outgoing],
+        group: str | None,
+        positions: Mapping[Partition, Position],
+    ) -> None:
+        """What a producer commits."""
+        check(outputs, positions)
+        if positions and group is None:
+            raise ValueError("positions need a group")
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._writer.guard(connection, owner, epoch)
+            self._writer.append(connection, outputs)
+            if group is not None:
+                self._writer.move(connection, group, positions)
+
+        await self._write(work)
+
+    async def clean(
+        self, retain: Mapping[str, tuple[float | None, int | None]], groups: Iterable[str], *, now: float | None = None
+    ) -> int:
+        """Compact, and drop what is old and read; in small transactions, so that writers get their turn."""
+        needed = frozenset(groups)
+        at = time.time() if now is None else now
+        names = await self.read(lambda c: [row[0] for row in c.execute("SELECT name FROM topics ORDER BY id")])
+        gone = 0
+        for name in names:
+            limits = retain.get(name, (None, None))
+            while count := await self._write(
+                lambda c, name=name, limits=limits: cleaning.clean_some(c, name, limits, needed, at)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            ):
+                gone += count
+        await self._write(cleaning.shrink)
+        return gone
+
+    # reading
+
+    async def reader(self, start: Mapping[Partition, int | None]) -> EmbeddedReader:
+        """A reader of these partitions."""
+        return EmbeddedReader(self, start)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` on a reading connection, in a thread."""
+
+        def guarded() -> T:
+            try:
+                return work(self._connection())
+            except sqlite3.Error as error:
+                raise translate(error, self._path) from error
+
+        return await anyio.to_thread.run_sync(guarded)
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = connect(self._path, "NORMAL")
+            self._connections.append(connection)
+        return connection
+
+    def partition_id(self, connection: sqlite3.Connection, partition: Partition) -> int:
+        """The number of a partition in the file.
+
+        :raises LogError: if there is none.
+        """
+        row = connection.execute(
+            "SELECT p.id FROM partitions p JOIN topics t ON t.id = p.topic WHERE t.name = ? AND p.number = ?", partition
+        ).fetchone()
+        if row is None:
+            raise LogError(f"there is no partition {partition.number} of topic {partition.topic!r}")
+        return int(row[0])
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        row = await self.read(lambda c: c.execute("SELECT partitions FROM topics WHERE name = ?", (topic,)).fetchone())
+        if row is None:
+            raise LogError(f"there is no topic {topic!r}")
+        return int(row[0])
+
+    async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:
+        """The committed positions of a group."""
+        every = (await self.groups()).get(group, {})
+        return {partition: every[partition] for partition in partitions if partition in every}
+
+    async def groups(self) -> dict[str, dict[Partition, Position]]:
+        """Every group's committed positions."""
+        rows = await self.read(
+            lambda c: c.execute(
+                "SELECT g.grp, t.name, p.number, g.offset, g.metadata FROM positions g "
+                "JOIN partitions p ON p.id = g.partition JOIN topics t ON t.id = p.topic ORDER BY g.grp, t.name, p.number"
+            ).fetchall()
+        )
+        found: dict[str, dict[Partition, Position]] = {}
+        for group, topic, number, offset, metadata in rows:
+            found.setdefault(group, {})[Partition(topic, number)] = Position(offset, metadata)
+        return found
+
+    async def describe(self) -> dict[Partition, PartitionInfo]:
+        """Every partition of every topic."""
+        rows = await self.read(
+            lambda c: c.execute(
+                "SELECT t.name, p.number, p.first, p.next, p.records, p.bytes FROM partitions p "
+                "JOIN topics t ON t.id = p.topic ORDER BY t.name, p.number"
+            ).fetchall()
+        )
+        return {Partition(topic, number): PartitionInfo(*info) for topic, number, *info in rows}
+
+    # waiting
+
+    def watch(self, reader: EmbeddedReader, partitions: Iterable[Partition]) -> None:
+        """Wake a reader when one of the partitions is written to."""
+        for partition in partitions:
+            self._watchers.setdefault(partition, []).append(reader)
+
+    def unwatch(self, reader: EmbeddedReader, partitions: Iterable[Partition]) -> None:
+        """Undo ``watch``."""
+        for partition in partitions:
+            self._watchers[partition].remove(reader)
+
+    def _wake_from_thread(self, touched: set[Partition] | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and its readers with it
+            self._loop.call_soon_threadsafe(self._wake, touched)
+
+    def _wake(self, touched: set[Partition] | None) -> None:
+        for partition in self._watchers if touched is None else touched:
+            for reader in self._watchers.get(partition, ()):
+                reader.wake()
+
+    async def close(self) -> None:
+        """Close the log; what was submitted is written first."""
+
+        def finish() -> None:
+            self._writer.close()
+            for connection in self._connections:
+                connection.close()
+
+        await anyio.to_thread.run_sync(finish)
+
+
+class EmbeddedProducer:
+    """The owner of a transactional id at one epoch; see ``contraflow.log.protocol.Producer``."""
+
+    def __init__(self, log: EmbeddedLog, transactional_id: str, epoch: int) -> None:
+        self._log = log
+        self._id = transactional_id
+        self._epoch = epoch
+
+    async def commit(
+        self,
+        outputs: Sequence[Outgoing],
+        *,
+        group: str | None = None,
+        positions: Mapping[Partition, Position] | None = None,
+    ) -> None:
+        """Write outputs and positions, all or nothing."""
+        await self._log.commit(self._id, self._epoch, outputs, group, positions or {})
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _create(connection: sqlite3.Connection, topics: Sequence[tuple[str, int, Any]]) -> None:
+    for name, partitions, cleanup in topics:
+        row = connection.execute("SELECT partitions, cleanup FROM topics WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            cursor = connection.execute(
+                "INSERT INTO topics (name, partitions, cleanup) VALUES (?, ?, ?)", (name, partitions, cleanup)
+            )
+            connection.executemany(
+                "INSERT INTO partitions (topic, number) VALUES (?, ?)",
+                [(cursor.lastrowid, number) for number in range(partitions)],
+            )
+        elif row != (partitions, cleanup):
+            raise LogError(
+                f"topic {name!r} exists with {row[0]} partitions and clean-up {row[1]!r}; asked for {partitions} and "
+                f"{cleanup!r}. A run keeps its topics as they are: start another run to change them."
+            )

@@ -1,0 +1,236 @@
+"""The one thread of a process that writes: it takes everything that waits and commits it together.
+
+Each request gets a savepoint, so that a fenced one writes nothing and the others go on. Between processes a lock file
+gives every writer its turn: SQLite's own busy handler is unfair, and one of four saturating writers waited for 0.9 s.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from contraflow.errors import Fenced, LogError
+from contraflow.log.embedded.database import OFFSET_BITS, Synchronous, connect, translate
+from contraflow.log.protocol import Outgoing, Partition, Position
+
+__all__ = ["MAX_METADATA", "MAX_RECORD", "Writer", "check"]
+
+MAX_RECORD = 8 << 20
+MAX_METADATA = 4096
+_CHECKPOINT_PAGES = 2000
+_POLL = 0.01
+
+Work = Callable[[sqlite3.Connection], Any]
+
+
+def check(outputs: Sequence[Outgoing], positions: Mapping[Partition, Position]) -> None:
+    """Refuse what no log could keep, before anything is written.
+
+    :raises LogError: if a record or a position's metadata is too large.
+    """
+    for output in outputs:
+        if output.value is not None and len(output.value) > MAX_RECORD:
+            raise LogError(
+                f"a record for {output.topic} (key {output.key!r}) has {len(output.value):,} bytes; the limit is "
+                f"{MAX_RECORD:,}"
+            )
+    for partition, position in positions.items():
+        if len(position.metadata) > MAX_METADATA:
+            raise LogError(
+                f"the metadata of a position in {partition.topic} has {len(position.metadata):,} characters; the limit "
+                f"is {MAX_METADATA:,}"
+            )
+
+
+class Writer:
+    """Runs work on the one writing connection of this process, in the order in which it was submitted."""
+
+    def __init__(
+        self,
+        path: Path,
+        synchronous: Synchronous,
+        *,
+        clock: Callable[[], float],
+        committed: Callable[[set[Partition] | None], None],
+        max_pages: int | None = None,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._committed = committed
+        self._connection = connect(path, synchronous, max_pages=max_pages)
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._turn = (path.parent / "writer.lock").open("a")
+        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
+        self._partitions: dict[tuple[str, int], int] = {}
+        self._touched: set[Partition] = set()
+        self._seen = self._data_version()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> Future[Any]:
+        """Run ``work`` inside the next transaction; its result is set once it is durable."""
+        future: Future[Any] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what was submitted and stop the thread."""
+        self._queue.put(None)
+        self._thread.join()
+        self._connection.close()
+        self._turn.close()
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            batch = self._wait()
+            stopping = None in batch
+            work = [item for item in batch if item is not None]
+            if work:
+                self._transaction(work)
+
+    def _wait(self) -> list[tuple[Work, Future[Any]] | None]:
+        try:
+            batch = [self._queue.get(timeout=_POLL)]
+        except queue.Empty:
+            self._look_abroad()
+            return []
+        while not self._queue.empty():
+            batch.append(self._queue.get())
+        return batch
+
+    def _look_abroad(self) -> None:
+        """Tell readers when another process has written: only then does this connection's data version change."""
+        version = self._data_version()
+        if version != self._seen:
+            self._seen = version
+            self._committed(None)
+
+    def _data_version(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def _transaction(self, work: list[tuple[Work, Future[Any]]]) -> None:
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            answers = self._attempt(work)
+        except (sqlite3.Error, OSError) as error:
+            self._partitions.clear()
+            self._rollback()
+            failure = translate(error, self._path)
+            answers = [(future, None, failure) for _, future in work]
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        # a writer that comes straight back would win the lock again before anybody wakes up: a waiter gets its turn
+        time.sleep(0)
+        for future, result, failed in answers:
+            if failed is not None:
+                future.set_exception(failed)
+            else:
+                future.set_result(result)
+        touched, self._touched = self._touched, set()
+        self._committed(touched)
+        self._look_abroad()
+
+    def _attempt(
+        self, work: list[tuple[Work, Future[Any]]]
+    ) -> list[tuple[Future[Any], Any, BaseException | None]]:
+        execute = self._connection.execute
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        execute("BEGIN IMMEDIATE")
+        for task, future in work:
+            execute("SAVEPOINT one")
+            try:
+                result = task(self._connection)
+            except LogError as error:
+                execute("ROLLBACK TO one")
+                answers.append((future, None, error))
+            else:
+                answers.append((future, result, None))
+            execute("RELEASE one")
+        execute("COMMIT")
+        self._checkpoint()
+        return answers
+
+    def _checkpoint(self) -> None:
+        wal = self._path.with_name(self._path.name + "-wal")
+        if wal.stat().st_size > _CHECKPOINT_PAGES * 8192:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    # what runs inside a transaction
+
+    def append(self, connection: sqlite3.Connection, outputs: Sequence[Outgoing]) -> list[int]:
+        """Write records; returns their offsets."""
+        now = int(self._clock() * 1000)
+        by_partition: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for i, output in enumerate(outputs):
+            by_partition[output.topic, output.partition].append(i)
+        offsets = [0] * len(outputs)
+        rows: list[tuple[int, str, bytes | None, bytes | None, int]] = []
+        self._touched.update(Partition(*where) for where in by_partition)
+        for (topic, number), indices in by_partition.items():
+            partition = self._partition_id(connection, topic, number)
+            size = sum(len(outputs[i].value or b"") + len(outputs[i].key) for i in indices)
+            (end,) = connection.execute(
+                "UPDATE partitions SET next = next + ?, records = records + ?, bytes = bytes + ? WHERE id = ? RETURNING next",
+                (len(indices), len(indices), size, partition),
+            ).fetchone()
+            base = partition << OFFSET_BITS
+            for offset, i in enumerate(indices, end - len(indices)):
+                output = outputs[i]
+                offsets[i] = offset
+                headers = _encode(output.headers) if output.headers else None
+                rows.append((base | offset, output.key, output.value, headers, now))
+        connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+        return offsets
+
+    def move(self, connection: sqlite3.Connection, group: str, positions: Mapping[Partition, Position]) -> None:
+        """Move a group to its new positions."""
+        connection.executemany(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+            [(group, self._partition_id(connection, *p), at.offset, at.metadata) for p, at in positions.items()],
+        )
+
+    def own(self, connection: sqlite3.Connection, owner: str) -> int:
+        """Become the newest owner of a transactional id; returns the epoch."""
+        (epoch,) = connection.execute(
+            "INSERT INTO owners VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1 RETURNING epoch", (owner,)
+        ).fetchone()
+        return int(epoch)
+
+    def guard(self, connection: sqlite3.Connection, owner: str, epoch: int) -> None:
+        """Refuse all but the newest owner.
+
+        :raises Fenced: if there is a newer one.
+        """
+        row = connection.execute("SELECT epoch FROM owners WHERE id = ?", (owner,)).fetchone()
+        if row is None or row[0] != epoch:
+            raise Fenced(f"another process has taken over {owner!r}; this one must stop")
+
+    def _partition_id(self, connection: sqlite3.Connection, topic: str, number: int) -> int:
+        known = self._partitions.get((topic, number))
+        if known is None:
+            row = connection.execute(
+                "SELECT p.id FROM partitions p JOIN topics t ON t.id = p.topic WHERE t.name = ? AND p.number = ?",
+                (topic, number),
+            ).fetchone()
+            if row is None:
+                raise LogError(f"there is no partition {number} of topic {topic!r}")
+            known = self._partitions[topic, number] = int(row[0])
+        return known
+
+
+_encode = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,243 @@
+"""What a run found, read from its log: the findings, and everything behind them as events and data frames."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from contraflow.events import (
+    Assignment,
+    Claim,
+    Cluster,
+    Comparison,
+    Control,
+    Evidence,
+    Hypothesis,
+    Judgment,
+    Regions,
+    Request,
+    Steering,
+    Text,
+    Verdict,
+    decode,
+)
+from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.protocol import Log, Record
+from contraflow.runs import RunFolder
+from contraflow.topics import TOPICS
+from contraflow.wire import Wire
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Finding", "Results", "SideBySide", "read_results", "read_topic"]
+
+E = TypeVar("E", bound=msgspec.Struct)
+
+
+class SideBySide(msgspec.Struct, frozen=True):
+    """One request and every arm's answer to it; ``arm_in`` names the arms whose text is in the cluster."""
+
+    seq: int
+    request_id: str
+    prompt: str
+    texts: dict[str, str]
+    arm_in: tuple[str, ...]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """A claim with all that is known of it: the cluster, its evidence, the statement, the verdict, and pairs to read."""
+
+    claim: Claim
+    cluster: Cluster
+    comparison: Comparison
+    hypothesis: Hypothesis | None
+    verdict: Verdict | None
+    pairs: tuple[SideBySide, ...]
+
+    @property
+    def statement(self) -> str:
+        """The finding in words."""
+        if self.hypothesis is not None:
+            return self.hypothesis.statement
+        return "Answers that sound like: " + ", ".join(self.cluster.keywords[:6])
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A run, read whole. ``regions`` is the newest, final once the run is done."""
+
+    folder: RunFolder
+    resolved: dict[str, Any]
+    regions: Regions | None
+    control: Control | None
+    why: str
+    clusters: list[Cluster]
+    evidence: list[Evidence]
+    hypotheses: list[Hypothesis]
+    judgments: list[Judgment]
+    verdicts: list[Verdict]
+    steering: list[Steering]
+    requests: dict[str, Request]
+    texts: dict[str, dict[str, Text]]
+    assignments: list[Assignment]
+    dead: dict[str, int]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms in the experiment's order."""
+        return list(self.resolved["experiment"]["arms"])
+
+    @property
+    def reference(self) -> str:
+        """The arm that the others are compared with."""
+        reference: str = self.resolved["experiment"]["reference"]
+        return reference
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The claims, strongest verdict and evidence first."""
+        return _findings(self)
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """A table of ``findings``, ``clusters``, ``evidence``, ``judgments``, ``verdicts``, ``steering`` or ``texts``.
+
+        :raises KeyError: if there is no such table.
+        """
+        import pandas as pd
+
+        tables: dict[str, Iterable[Any]] = {
+            "clusters": self.clusters,
+            "evidence": self.evidence,
+            "hypotheses": self.hypotheses,
+            "judgments": self.judgments,
+            "verdicts": self.verdicts,
+            "steering": self.steering,
+            "texts": (text for answers in self.texts.values() for text in answers.values()),
+        }
+        if name == "findings":
+            return pd.DataFrame([_row(finding) for finding in self.findings])
+        return pd.DataFrame([msgspec.to_builtins(event) for event in tables[name]])
+
+
+def _row(finding: Finding) -> dict[str, Any]:
+    effect = finding.comparison.effect
+    return {
+        "cluster_id": finding.claim.cluster_id,
+        "arm": finding.claim.arm,
+        "statement": finding.statement,
+        "verdict": str(finding.verdict.status) if finding.verdict else None,
+        "direction": finding.claim.direction,
+        "n": finding.comparison.n,
+        "s": finding.comparison.s,
+        "log_e": finding.claim.log_e,
+        "claimed_at": finding.claim.claimed_at,
+        "generalises": finding.claim.generalises,
+        "difference": effect.difference if effect else None,
+        "difference_low": effect.difference_low if effect else None,
+        "difference_high": effect.difference_high if effect else None,
+    }
+
+
+def _findings(results: Results) -> list[Finding]:
+    if results.regions is None:
+        return []
+    clusters = {cluster.cluster_id: cluster for cluster in results.clusters}
+    hypotheses = {(h.cluster_id, h.arm): h for h in results.hypotheses if h.placebo_of is None}
+    verdicts = {verdict.hypothesis_id: verdict for verdict in results.verdicts}
+    found = []
+    for claim in results.regions.claims:
+        cluster = clusters[claim.cluster_id]
+        hypothesis = hypotheses.get((claim.cluster_id, claim.arm))
+        verdict = verdicts.get(hypothesis.hypothesis_id) if hypothesis else None
+        pairs = _side_by_side(results, claim)
+        found.append(Finding(claim, cluster, cluster.comparisons[claim.arm], hypothesis, verdict, pairs))
+    order = {"accepted": 0, "open": 1, "undecided": 1, "rejected": 2}
+    return sorted(
+        found,
+        key=lambda f: (order[str(f.verdict.status)] if f.verdict else 1, -f.claim.log_e, f.claim.cluster_id),
+    )
+
+
+def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideBySide, ...]:
+    """Discordant pairs of the claim's cluster and arm, in the order asked, the claim's direction first."""
+    leading = claim.arm if claim.direction > 0 else results.reference
+    found = []
+    for assignment in results.assignments:
+        inside = tuple(arm for arm, place in assignment.arms.items() if place.cluster_id == claim.cluster_id)
+        if assignment.failed or (claim.arm in inside) == (results.reference in inside):
+            continue
+        answers = results.texts.get(assignment.request_id, {})
+        texts = {arm: answers[arm].text for arm in results.arms if arm in answers}
+        prompt = next(iter(answers.values())).prompt if answers else ""
+        found.append(SideBySide(assignment.seq, assignment.request_id, prompt, texts, inside))
+    found.sort(key=lambda pair: (leading not in pair.arm_in, pair.seq))
+    return tuple(found[:most])
+
+
+async def read_topic(log: Log, wire: Wire, topic: str, *, wait: float = 0.0) -> list[Record]:
+    """Every committed record of a topic."""
+    described = await log.describe()
+    ends = {partition: described[partition].end for partition in wire.all(topic)}
+    reader = await log.reader(dict.fromkeys(ends))
+    records: list[Record] = []
+    try:
+        left = {partition for partition, end in ends.items() if end > described[partition].begin}
+        while left and (batch := await reader.fetch(5000, wait=wait)):
+            records += batch
+            at = {(r.topic, r.partition): r.offset + 1 for r in batch}
+            left = {p for p in left if at.get((p.topic, p.number), 0) < ends[p]}
+    finally:
+        await reader.close()
+    return records
+
+
+async def _events(log: Log, wire: Wire, topic: str, kind: type[E]) -> list[E]:
+    records = await read_topic(log, wire, topic)
+    if TOPICS[topic].cleanup == "compact":
+        records = list({record.key: record for record in records}.values())
+    return [decode(record.value, kind) for record in records if record.value is not None]
+
+
+async def read_results(path: Path) -> Results:
+    """Read a run's folder; the run may still be going."""
+    folder = RunFolder(path)
+    resolved = folder.resolved
+    wire = Wire(folder.run, resolved["experiment"]["partitions"])
+    async with await EmbeddedLog.open(folder.log) as log:
+        texts: dict[str, dict[str, Text]] = {}
+        for text in await _events(log, wire, "texts", Text):
+            texts.setdefault(text.request_id, {})[text.arm] = text
+        regions = await _events(log, wire, "regions", Regions)
+        control = [decode(r.value, Control) for r in await read_topic(log, wire, "control") if r.value]
+        return Results(
+            folder=folder,
+            resolved=resolved,
+            regions=regions[-1] if regions else None,
+            control=control[-1] if control else None,
+            why=next((c.why for c in control if c.last_seq is not None), ""),
+            clusters=sorted(await _events(log, wire, "clusters", Cluster), key=lambda c: c.cluster_id),
+            evidence=await _events(log, wire, "evidence", Evidence),
+            hypotheses=await _events(log, wire, "hypotheses", Hypothesis),
+            judgments=await _events(log, wire, "judgments", Judgment),
+            verdicts=await _events(log, wire, "verdicts", Verdict),
+            steering=await _events(log, wire, "steering", Steering),
+            requests={r.request_id: r for r in await _events(log, wire, "requests", Request)},
+            texts=texts,
+            assignments=sorted(await _events(log, wire, "assignments", Assignment), key=lambda a: a.seq),
+            dead=await _dead(log, wire),
+        )
+
+
+async def _dead(log: Log, wire: Wire) -> dict[str, int]:
+    described = await log.describe()
+    counts: Counter[str] = Counter()
+    for partition, info in described.items():
+        if partition.topic.endswith(".dead") and info.records:
+            counts[partition.topic.removeprefix(f"{wire.run}.")] += info.records
+    return dict(counts)

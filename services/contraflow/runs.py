@@ -1,0 +1,202 @@
+"""Run folders: one folder a run, ``<experiment>-<n>``, that keeps everything the run wrote."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from contraflow.configuration import difference
+from contraflow.errors import FormatTooNew, RunConflict
+
+__all__ = ["RunFolder", "list_runs", "open_or_create", "open_run"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run keeps its configuration, versions, journal, log, results and report."""
+
+    path: Path
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def log(self) -> Path:
+        """The folder of the embedded log."""
+        return self.path / "log"
+
+    @property
+    def results(self) -> Path:
+        """The folder of the result files, which hold no times."""
+        return self.path / "results"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration.
+
+        :raises RunConflict: if the folder is not a run's.
+        """
+        try:
+            kept: dict[str, Any] = json.loads((self.path / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise RunConflict(
+                f"{self.path} is not a run of contraflow (its config.json: {error}). Choose another folder with "
+                "--runs, or move this one away."
+            ) from error
+        if kept.get("format", 0) > FORMAT:
+            raise FormatTooNew(
+                f"{self.path} was written by contraflow {kept.get('contraflow')}; use that version or a newer one."
+            )
+        return kept
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The experiment as it was resolved when the run started."""
+        resolved: dict[str, Any] = self.config["resolved"]
+        return resolved
+
+    @property
+    def done(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "done").exists()
+
+    def note(self, event: str, **details: Any) -> None:
+        """Append a line to the run's journal."""
+        line = {"time": round(time.time(), 3), "event": event, **details}
+        with (self.path / "journal.jsonl").open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(line) + "\n")
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every line of the journal; one cut short by a crash is left out."""
+        try:
+            lines = (self.path / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [entry for line in lines if (entry := _parse(line)) is not None]
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Own the run on this machine.
+
+        :raises RunConflict: if another process runs it.
+        """
+        with (self.path / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise RunConflict(
+                    f"{self.run} is being run by process {lock.read().strip() or 'unknown'}. Stop it first (Ctrl-C drains "
+                    "it), or start another run with --new."
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return entry
+
+
+def list_runs(root: Path) -> list[RunFolder]:
+    """Every run under ``root``, oldest first within an experiment."""
+    found = [path.parent for path in root.glob("*/config.json")] if root.is_dir() else []
+    return [RunFolder(path) for path in sorted(found, key=_order)]
+
+
+def _order(path: Path) -> tuple[str, int]:
+    name, _, number = path.name.rpartition("-")
+    return name, int(number) if number.isdigit() else 0
+
+
+def open_run(root: Path, run: str) -> RunFolder:
+    """The run of that name, or the newest of that experiment.
+
+    :raises RunConflict: if there is none; the message lists those there are.
+    """
+    runs = list_runs(root)
+    for candidate in reversed(runs):
+        if candidate.run == run or _order(candidate.path)[0] == run:
+            return candidate
+    there = ", ".join(candidate.run for candidate in runs[-8:]) or "none yet"
+    raise RunConflict(f"there is no run {run!r} in {root} (there: {there}); `contraflow runs` lists them")
+
+
+def open_or_create(root: Path, experiment: str, resolved: dict[str, Any], *, new: bool = False) -> RunFolder:
+    """The newest unfinished run of the experiment if its configuration is the same (budgets may grow), else a new one.
+
+    :raises RunConflict: if the newest unfinished run has another configuration; the message shows the difference.
+    """
+    pattern = re.compile(re.escape(experiment) + r"-(\d+)")
+    numbers = [int(m[1]) for p in (root.iterdir() if root.is_dir() else ()) if (m := pattern.fullmatch(p.name))]
+    if numbers and not new:
+        newest = RunFolder(root / f"{experiment}-{max(numbers)}")
+        kept = newest.resolved
+        if not newest.done:
+            _refuse_changes(newest, kept, resolved)
+            _write_config(newest, resolved)
+            return newest
+    folder = RunFolder(root / f"{experiment}-{max(numbers, default=0) + 1}")
+    folder.path.mkdir(parents=True)
+    _write_config(folder, resolved)
+    return folder
+
+
+def _refuse_changes(folder: RunFolder, kept: dict[str, Any], resolved: dict[str, Any]) -> None:
+    changes: Sequence[str] = difference(kept, resolved)
+    if changes:
+        raise RunConflict(
+            f"{folder.run} is unfinished and was started with another configuration:\n  "
+            + "\n  ".join(changes)
+            + "\nUndo the change to resume it, or start another run with --new."
+        )
+
+
+def _write_config(folder: RunFolder, resolved: dict[str, Any]) -> None:
+    content = {"format": FORMAT, "contraflow": metadata.version("contraflow"), "resolved": resolved}
+    versions = {
+        "contraflow": metadata.version("contraflow"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: _version(name) for name in ("numpy", "river", "torch", "transformers", "sentence-transformers", "peft")},
+    }
+    write_atomically(folder.path / "config.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_atomically(folder.path / "versions.json", json.dumps(versions, indent=1) + "\n")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Replace a file as a whole: a reader, or a crash, sees the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""The exactly-once runtime: consume, process, and commit outputs, positions and state together."""

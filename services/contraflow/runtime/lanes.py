@@ -1,0 +1,111 @@
+"""The loop of a stateless service: one lane for each input partition, which owns the partition's transactional id.
+
+A lane fetches, processes, and commits outputs and position in one transaction. A record that cannot be processed goes
+to the dead letters in the same transaction. Anything else that fails ends the lane before it commits, and the
+supervisor starts the service again from what was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from contraflow.errors import ConfigurationError, GeneratorError, LogError
+from contraflow.log.protocol import Log, Outgoing, Partition, Position, Producer, Record
+from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
+from contraflow.runtime.drain import Drain
+
+__all__ = ["LaneSettings", "Stateless", "process_or_bury", "run_lanes"]
+
+
+class Stateless(Protocol):
+    """A service without a state of its own: outputs follow from the records alone."""
+
+    async def process(self, records: Sequence[Record]) -> list[Outgoing]:
+        """The outputs for a batch, in any order; raises if a record of it cannot be processed."""
+        ...
+
+    def failed(self, record: Record, error: BaseException) -> list[Outgoing]:
+        """What follows downstream from a record that went to the dead letters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """How a lane reads: at most ``batch`` records a fetch and a commit, waiting up to ``wait`` seconds for the first."""
+
+    batch: int = 500
+    wait: float = 0.25
+
+
+async def run_lanes(
+    log: Log, group: str, topic: str, service: Stateless, drain: Drain, settings: LaneSettings | None = None
+) -> None:
+    """Run a service over every partition of a topic until draining is requested."""
+    limit = DeadLetterLimit(topic)
+    async with anyio.create_task_group() as lanes:
+        for number in range(await log.partitions(topic)):
+            lane = _Lane(log, group, Partition(topic, number), service, limit, settings or LaneSettings())
+            lanes.start_soon(lane.run, drain, name=f"{group}.{topic}.{number}")
+
+
+class _Lane:
+    def __init__(
+        self,
+        log: Log,
+        group: str,
+        partition: Partition,
+        service: Stateless,
+        limit: DeadLetterLimit,
+        settings: LaneSettings,
+    ) -> None:
+        self._log = log
+        self._group = group
+        self._partition = partition
+        self._service = service
+        self._limit = limit
+        self._settings = settings
+
+    async def run(self, drain: Drain) -> None:
+        # the fence comes first: only then is the committed position the last word of the previous owner
+        producer = await self._log.producer(f"{self._group}.{self._partition.topic}.{self._partition.number}")
+        position = (await self._log.positions(self._group, [self._partition])).get(self._partition)
+        reader = await self._log.reader({self._partition: position.offset if position else None})
+        try:
+            while not drain.requested:
+                records = await reader.fetch(self._settings.batch, self._settings.wait)
+                if records:
+                    await self._process_and_commit(producer, records)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await reader.close()
+                await producer.close()
+
+    async def _process_and_commit(self, producer: Producer, records: list[Record]) -> None:
+        outputs = await process_or_bury(self._service, records, self._limit)
+        await producer.commit(
+            outputs, group=self._group, positions={self._partition: Position(records[-1].offset + 1)}
+        )
+
+
+async def process_or_bury(service: Stateless, records: Sequence[Record], limit: DeadLetterLimit) -> list[Outgoing]:
+    """Process a batch; where it fails, process one by one and send the guilty to the dead letters.
+
+    :raises TooManyDeadLetters: if too many fail.
+    """
+    try:
+        outputs = await service.process(records)
+    except (LogError, ConfigurationError, GeneratorError):
+        raise  # the service or its surroundings are at fault, not the record
+    except Exception as error:
+        if len(records) == 1:
+            limit.failed(error)
+            return [dead_letter(records[0], error), *service.failed(records[0], error)]
+        return [
+            output for record in records for output in await process_or_bury(service, [record], limit)
+        ]
+    limit.passed(len(records))
+    return outputs

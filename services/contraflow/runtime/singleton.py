@@ -1,0 +1,61 @@
+"""A stateful service: fixed partitions, one transactional id, and a state that commits with what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from contraflow.log.protocol import Log, Outgoing, Partition, Position, Producer, Reader
+from contraflow.runtime.backlog import Backlog
+from contraflow.runtime.state import Changelog
+from contraflow.wire import Wire
+
+__all__ = ["Singleton"]
+
+
+class Singleton:
+    """Owns a service's transactional id; restores its state and commits it with outputs and positions.
+
+    A second copy fences the first, which then fails with Fenced and is not restarted.
+    """
+
+    def __init__(self, log: Log, wire: Wire, name: str, inputs: Sequence[str]) -> None:
+        self._log = log
+        self._group = f"{wire.run}.{name}"
+        self._inputs = [partition for topic in inputs for partition in wire.all(topic)]
+        self._changelog = Changelog(wire.topic(f"state-{name}"))
+        self._producer: Producer | None = None
+        self._positions: dict[Partition, Position] = {}
+        self.backlog = Backlog({})
+
+    async def start(self) -> tuple[dict[str, bytes], Reader]:
+        """Fence earlier owners, restore; returns the state's parts and a reader of the inputs at their positions."""
+        self._producer = await self._log.producer(self._group)
+        parts, kept = await self._changelog.restore(self._log)
+        # a group without members may lose its positions; those kept with the state are never older
+        self._positions = {**await self._log.positions(self._group, self._inputs), **kept}
+        positions = self._positions
+        self.backlog = Backlog(positions)
+        starts = {p: positions[p].offset if p in positions else None for p in self._inputs}
+        return parts, await self._log.reader(starts)
+
+    async def commit(self, outputs: Sequence[Outgoing], parts: Mapping[str, bytes], processed: int) -> None:
+        """Write outputs, the changed parts of the state, and the positions of what is processed, all or nothing.
+
+        ``processed`` is the last ``seq`` (or epoch) after which no record read is needed again.
+        """
+        positions = self.backlog.positions(processed)
+        await self.commit_at(outputs, parts, positions)
+
+    async def commit_at(
+        self, outputs: Sequence[Outgoing], parts: Mapping[str, bytes], positions: Mapping[Partition, Position]
+    ) -> None:
+        """The same with positions that the service knows itself."""
+        assert self._producer is not None, "start() comes first"
+        self._positions = {**self._positions, **positions}
+        changes = self._changelog.changes(parts, self._positions)
+        await self._producer.commit([*outputs, *changes], group=self._group, positions=positions)
+
+    async def close(self) -> None:
+        """Give the transactional id's producer back."""
+        if self._producer is not None:
+            await self._producer.close()

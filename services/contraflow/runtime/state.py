@@ -1,0 +1,92 @@
+"""The state of a stateful service: named parts, kept as a compacted changelog on the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from contraflow.errors import FormatTooNew
+from contraflow.log.protocol import Log, Outgoing, Partition, Position
+
+__all__ = ["Changelog"]
+
+_FORMAT = 1
+_POSITIONS = "~positions"
+
+
+class _Positions(msgspec.Struct, frozen=True):
+    """The positions that belong to a state, so that one is never restored without the other."""
+
+    format: int
+    positions: list[tuple[str, int, int, str]]
+
+
+class Changelog:
+    """Writes only the parts that changed since the last commit, and restores them before the first record is read."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self._digests: dict[str, bytes] = {}
+
+    async def restore(self, log: Log) -> tuple[dict[str, bytes], dict[Partition, Position]]:
+        """The parts as last committed, and the positions committed with them.
+
+        :raises FormatTooNew: if a newer version of contraflow wrote them.
+        """
+        parts: dict[str, bytes] = {}
+        end = (await log.describe())[Partition(self.topic, 0)].end
+        reader = await log.reader({Partition(self.topic, 0): None})
+        try:
+            position = 0
+            while position < end and (records := await reader.fetch(1000, wait=5.0)):
+                for record in records:
+                    if record.value is None:
+                        parts.pop(record.key, None)
+                    else:
+                        parts[record.key] = record.value
+                position = records[-1].offset + 1
+        finally:
+            await reader.close()
+        positions = self._positions(parts.pop(_POSITIONS, None))
+        self._digests = {name: _digest(part) for name, part in parts.items()}
+        return parts, positions
+
+    def _positions(self, value: bytes | None) -> dict[Partition, Position]:
+        if value is None:
+            return {}
+        kept = msgspec.msgpack.decode(value, type=_Positions)
+        if kept.format > _FORMAT:
+            raise FormatTooNew(
+                f"{self.topic} was written in state format {kept.format}; this contraflow reads up to {_FORMAT}. "
+                "Resume the run with the version that wrote it."
+            )
+        return {Partition(topic, number): Position(offset, meta) for topic, number, offset, meta in kept.positions}
+
+    def changes(self, parts: Mapping[str, bytes], positions: Mapping[Partition, Position]) -> list[Outgoing]:
+        """The records that bring the changelog to ``parts``; to be committed with ``positions`` in one transaction."""
+        changed = []
+        for name, part in parts.items():
+            digest = _digest(part)
+            if self._digests.get(name) != digest:
+                self._digests[name] = digest
+                changed.append(self._record(name, part))
+        for name in [name for name in self._digests if name not in parts]:
+            del self._digests[name]
+            changed.append(self._record(name, None))
+        changed.append(self._record(_POSITIONS, _encode_positions(positions.items())))
+        return changed
+
+    def _record(self, name: str, part: bytes | None) -> Outgoing:
+        return Outgoing(self.topic, 0, name, part)
+
+
+def _encode_positions(positions: Iterable[tuple[Partition, Position]]) -> bytes:
+    return msgspec.msgpack.encode(
+        _Positions(_FORMAT, [(p.topic, p.number, at.offset, at.metadata) for p, at in sorted(positions)])
+    )
+
+
+def _digest(part: bytes) -> bytes:
+    return blake2b(part, digest_size=16).digest()

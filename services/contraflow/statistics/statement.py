@@ -1,0 +1,38 @@
+"""Is a statement true? Sequential evidence from a judge who picks, of two texts, the one that shows it more.
+
+``s`` of ``n`` judgments picked the arm that the statement names; ties multiply by one and are not counted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import betaincc, betaln
+from scipy.stats import beta
+
+__all__ = ["log_e_accept", "log_e_reject", "score"]
+
+
+def log_e_accept(n: int, s: int) -> float:
+    """log E against theta <= 1/2, theta uniform on (1/2, 1].
+
+    ``E = 2^n * 2 * B(s+1, n-s+1) * P(Beta(s+1, n-s+1) > 1/2)``: a mixture of likelihood ratios against 1/2, each a
+    supermartingale under every theta <= 1/2.
+    """
+    return float(n * np.log(2) + np.log(2) + betaln(s + 1, n - s + 1) + beta.logsf(0.5, s + 1, n - s + 1))
+
+
+def log_e_reject(n: int, s: int, min_accuracy: float) -> float:
+    """log E against theta >= ``min_accuracy``, theta uniform on [0, min_accuracy): the mirror of ``log_e_accept``.
+
+    ``E = B(s+1, n-s+1) P(Beta(s+1, n-s+1) < m) / (m * m^s (1-m)^(n-s))``. Each likelihood ratio of theta' < m against m
+    has, given the past, the expectation ``theta theta'/m + (1-theta)(1-theta')/(1-m)``, which is 1 at theta = m and falls
+    in theta; so their mixture is a supermartingale under every theta >= m.
+    """
+    m = min_accuracy
+    mixture = betaln(s + 1, n - s + 1) + beta.logcdf(m, s + 1, n - s + 1) - np.log(m)
+    return float(mixture - s * np.log(m) - (n - s) * np.log1p(-m))
+
+
+def score(n: int, s: int, min_accuracy: float) -> float:
+    """P(theta >= min_accuracy | judgments) under a uniform prior: 0 is refuted, 1 is confirmed."""
+    return float(betaincc(s + 1, n - s + 1, min_accuracy))

@@ -1,0 +1,91 @@
+"""Rows from text, JSONL, CSV and Parquet files, with the place of each row for error messages."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contraflow.errors import ConfigurationError
+
+__all__ = ["read_table"]
+
+Rows = Iterator[tuple[str, dict[str, Any]]]
+
+
+def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
+    """(place, row)s of a file by its ending; ``place`` is ``file:line``. A text file has one column, whatever its name.
+
+    :raises ConfigurationError: if the file is missing, not readable as what its ending says, not UTF-8, or lacks one
+        of ``columns``; ``field`` is the experiment's field that named it.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"{field}: there is no file {path}")
+    readers = {".txt": _text, ".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigurationError(f"{field}: {path} is none of {', '.join(readers)}; convert it or change its ending")
+    for place, row in reader(path, columns):
+        for column in columns:
+            if column not in row:
+                raise ConfigurationError(f"{place}: there is no column {column!r}{_nearest(column, row)}")
+        yield place, row
+
+
+def _nearest(column: str, row: dict[str, Any]) -> str:
+    close = difflib.get_close_matches(column, list(row), 1)
+    guess = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{guess} Columns: {', '.join(row)}"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise ConfigurationError(
+                    f"{path}:{number}: byte {error.start} of this line is not UTF-8; save the file as UTF-8"
+                ) from None
+
+
+def _text(path: Path, columns: Sequence[str]) -> Rows:
+    for number, line in _lines(path):
+        yield f"{path}:{number}", dict.fromkeys(columns, line)
+
+
+def _jsonl(path: Path, columns: Sequence[str]) -> Rows:
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ConfigurationError(f"{path}:{number}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise ConfigurationError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
+        yield f"{path}:{number}", row
+
+
+def _csv(path: Path, columns: Sequence[str]) -> Rows:
+    reader = csv.DictReader(line + "\n" for _, line in _lines(path))
+    for row in reader:
+        yield f"{path}:{reader.line_num}", row
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Rows:
+    try:
+        file = pq.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches(batch_size=4096):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}: row {number}", row
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not readable as Parquet: {error}") from None

@@ -1,0 +1,117 @@
+"""One statement before its judges: what was judged, what the evidence is, and what is settled."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from contraflow.events import Hypothesis, TierResult, VerdictStatus
+from contraflow.statistics.statement import log_e_accept, log_e_reject, score
+from contraflow.validator.types import Statement
+
+__all__ = ["REJECT", "Case", "Tally"]
+
+REJECT = math.log(20)
+
+
+class Tally(msgspec.Struct):
+    """What one tier answered: ``n`` answers that were no ties, ``s`` of them for the arm that the statement names."""
+
+    tier: str
+    n: int = 0
+    s: int = 0
+    ties: int = 0
+    unparsable: int = 0
+    cost: float = 0.0
+
+    @property
+    def calls(self) -> int:
+        """Pairs judged."""
+        return self.n + self.ties
+
+    def count(self, x: int | None) -> None:
+        """Add an answer: 1, 0, or None for a tie."""
+        if x is None:
+            self.ties += 1
+        else:
+            self.n += 1
+            self.s += x
+
+
+class Case(msgspec.Struct):
+    """A hypothesis with its statement and its placebo. ``order`` fixes its weight.
+
+    ``judged`` holds (seq, tier, x) of every judged pair: x is 1 if the judge picked the named arm, None for a tie.
+    ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for.
+    """
+
+    hypothesis: Hypothesis
+    statement: Statement
+    placebo: Statement | None
+    author_pairs: list[int]
+    tallies: list[Tally]
+    order: int
+    status: VerdictStatus = VerdictStatus.OPEN
+    reason: str = ""
+    version: int = 0
+    judged: list[tuple[int, int, int | None]] = []
+    placebo_x: list[int | None] = []
+    placebo_due: bool = False
+    words_alone: float | None = None
+
+    @property
+    def tier(self) -> int:
+        """The tier that judges now."""
+        return len(self.tallies) - 1
+
+    @property
+    def n(self) -> int:
+        """Answers that were no ties, over all tiers."""
+        return sum(tally.n for tally in self.tallies)
+
+    @property
+    def s(self) -> int:
+        """Those for the arm that the statement names."""
+        return sum(tally.s for tally in self.tallies)
+
+    @property
+    def log_e(self) -> float:
+        """Evidence for the statement; the e-values of the tiers multiply."""
+        return sum(log_e_accept(tally.n, tally.s) for tally in self.tallies)
+
+    def log_e_reject(self, min_accuracy: float) -> float:
+        """Evidence against an accuracy of at least ``min_accuracy``."""
+        return sum(log_e_reject(tally.n, tally.s, min_accuracy) for tally in self.tallies)
+
+    def score(self, min_accuracy: float) -> float:
+        """P(accuracy >= min_accuracy) by the current tier's answers."""
+        return score(self.tallies[-1].n, self.tallies[-1].s, min_accuracy)
+
+    @property
+    def placebo_counts(self) -> tuple[int, int]:
+        """Pairs on which exactly one of statement and placebo picked the named arm, and how many were the statement's."""
+        picked = [(mine == 1, other == 1) for (_, _, mine), other in zip(self.judged, self.placebo_x, strict=False)]
+        unequal = [mine for mine, other in picked if mine != other]
+        return len(unequal), sum(unequal)
+
+    @property
+    def placebo_log_e(self) -> float:
+        """Evidence that the statement says more than the placebo does."""
+        return log_e_accept(*self.placebo_counts)
+
+    def results(self, min_accuracy: float) -> tuple[TierResult, ...]:
+        """What each tier found."""
+        return tuple(
+            TierResult(
+                tier=tally.tier,
+                n=tally.n,
+                s=tally.s,
+                ties=tally.ties,
+                unparsable=tally.unparsable,
+                cost=tally.cost,
+                log_e=log_e_accept(tally.n, tally.s),
+                score=score(tally.n, tally.s, min_accuracy),
+            )
+            for tally in self.tallies
+        )

@@ -1,0 +1,63 @@
+"""How events become records: keys, headers and partitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from contraflow.events import encode, tag_of
+from contraflow.log.protocol import Outgoing, Partition, Record
+from contraflow.topics import PARTITIONS, TOPICS, qualified
+
+__all__ = ["ARM", "Wire", "arm_of", "partition_of", "seq_of"]
+
+ARM = "contraflow-arm"
+
+
+def partition_of(seq: int, partitions: int = PARTITIONS) -> int:
+    """The partition of a request and of everything that follows from it: by ``seq`` in turn."""
+    return seq % partitions
+
+
+def seq_of(request_id: str) -> int:
+    """The ``seq`` in a request id.
+
+    :raises ValueError: if it is not a request id.
+    """
+    return int(request_id.rpartition(":")[2])
+
+
+def arm_of(record: Record) -> str:
+    """The arm that a record's header names.
+
+    :raises KeyError: if it names none.
+    """
+    return record.headers[ARM].decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Writes the events of one run; ``partitions`` is the run's P."""
+
+    run: str
+    partitions: int = PARTITIONS
+
+    def topic(self, name: str) -> str:
+        """The topic's name on the log."""
+        return qualified(self.run, name)
+
+    def all(self, name: str) -> list[Partition]:
+        """Every partition of a topic."""
+        return [Partition(self.topic(name), i) for i in range(TOPICS[name].partitions(self.partitions))]
+
+    def out(self, name: str, key: str, event: msgspec.Struct, *, partition: int = 0, arm: str = "") -> Outgoing:
+        """The record of an event."""
+        headers = {
+            "content-type": b"application/msgpack",
+            "contraflow-schema": tag_of(type(event)).encode(),
+            "contraflow-run": self.run.encode(),
+        }
+        if arm:
+            headers[ARM] = arm.encode()
+        return Outgoing(self.topic(name), partition, key, encode(event), headers)
