@@ -110,7 +110,7 @@ class _Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A part of an event."""
 
 
-class Message(_Part):
+class Message(_Part, frozen=True):
     """One turn of a conversation."""
 
     role: str
@@ -174,7 +174,7 @@ class Embedding(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, t
     error: str | None = None
 
 
-class Placement(_Part):
+class Placement(_Part, frozen=True):
     """Where one arm's text fell: nearest and second nearest cluster, and the difference of their scores."""
 
     cluster_id: int
@@ -194,7 +194,7 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     failed: bool = False
 
 
-class ArmTotals(_Part):
+class ArmTotals(_Part, frozen=True):
     """What an arm has answered so far; tokens are completion tokens."""
 
     texts: int = 0
@@ -202,7 +202,7 @@ class ArmTotals(_Part):
     tokens: int = 0
 
 
-class Criterion(_Part):
+class Criterion(_Part, frozen=True):
     """A stopping criterion: its value, its target if the experiment names one, and whether it holds."""
 
     value: float | None
@@ -210,7 +210,7 @@ class Criterion(_Part):
     holds: bool = False
 
 
-class Claim(_Part):
+class Claim(_Part, frozen=True):
     """A cluster in which an arm's share differs from the reference's. ``direction`` is +1 if the arm shows it more.
 
     ``warm`` marks evidence that includes warm-start pairs; ``generalises`` is the claim on uniformly asked pairs alone.
@@ -227,7 +227,7 @@ class Claim(_Part):
     generalises: bool = False
 
 
-class Region(_Part):
+class Region(_Part, frozen=True):
     """A part of the space that deserves more texts, and the prompts (``hits``) that lead there."""
 
     region_id: str
@@ -255,7 +255,7 @@ class Regions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
     final: bool = False
 
 
-class Effect(_Part):
+class Effect(_Part, frozen=True):
     """Shares on uniformly asked pairs with confidence bounds: of the arm, of the reference, and their difference."""
 
     n: int
@@ -270,7 +270,7 @@ class Effect(_Part):
     difference_high: float
 
 
-class Comparison(_Part):
+class Comparison(_Part, frozen=True):
     """The evidence of one (cluster, arm): all pairs, and the same over ``explore`` alone.
 
     ``n`` discordant pairs, ``s`` of them the arm's; ``log_e`` is frozen at the claim, ``n`` and ``s`` go on.
@@ -290,7 +290,7 @@ class Comparison(_Part):
     effect: Effect | None = None
 
 
-class Exemplar(_Part):
+class Exemplar(_Part, frozen=True):
     """A text that shows what a cluster holds."""
 
     request_id: str
@@ -362,7 +362,7 @@ class Judgment(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, ta
     prompt_version: str = ""
 
 
-class TierResult(_Part):
+class TierResult(_Part, frozen=True):
     """What one tier found: ``n`` judged pairs that were no ties, ``s`` for the statement."""
 
     tier: str
@@ -480,7 +480,7 @@ def decode(value: bytes, kind: type[E]) -> E:
     """
     try:
         event: E = _decoder(kind).decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EventError(f"not a {tag_of(kind)}: {error}") from error
     return event
 

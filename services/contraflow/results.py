@@ -91,12 +91,12 @@ class Results:
     @property
     def arms(self) -> list[str]:
         """The arms in the experiment's order."""
-        return list(self.resolved["experiment"]["arms"])
+        return list(self.resolved["arms"])
 
     @property
     def reference(self) -> str:
         """The arm that the others are compared with."""
-        reference: str = self.resolved["experiment"]["reference"]
+        reference: str = self.resolved["reference"]
         return reference
 
     @property

@@ -8,17 +8,17 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from contraflow.configuration import difference
+from contraflow.configuration import Resolved, difference, resumed
 from contraflow.errors import FormatTooNew, RunConflict
 
-__all__ = ["RunFolder", "list_runs", "open_or_create", "open_run"]
+__all__ = ["RunFolder", "list_runs", "open_or_create", "open_run", "write_atomically"]
 
 FORMAT = 1
 
@@ -146,28 +146,35 @@ def open_run(root: Path, run: str) -> RunFolder:
     raise RunConflict(f"there is no run {run!r} in {root} (there: {there}); `contraflow runs` lists them")
 
 
-def open_or_create(root: Path, experiment: str, resolved: dict[str, Any], *, new: bool = False) -> RunFolder:
+def open_or_create(root: Path, resolved: Resolved, asked: str, *, new: bool = False) -> tuple[RunFolder, Resolved]:
     """The newest unfinished run of the experiment if its configuration is the same (budgets may grow), else a new one.
+
+    ``asked`` is a fingerprint of the prompts. Returns the folder, and the configuration with what was chosen when the
+    run started.
 
     :raises RunConflict: if the newest unfinished run has another configuration; the message shows the difference.
     """
-    pattern = re.compile(re.escape(experiment) + r"-(\d+)")
+    name = resolved.experiment.experiment
+    pattern = re.compile(re.escape(name) + r"-(\d+)")
     numbers = [int(m[1]) for p in (root.iterdir() if root.is_dir() else ()) if (m := pattern.fullmatch(p.name))]
     if numbers and not new:
-        newest = RunFolder(root / f"{experiment}-{max(numbers)}")
-        kept = newest.resolved
+        newest = RunFolder(root / f"{name}-{max(numbers)}")
+        kept = newest.config
         if not newest.done:
-            _refuse_changes(newest, kept, resolved)
-            _write_config(newest, resolved)
-            return newest
-    folder = RunFolder(root / f"{experiment}-{max(numbers, default=0) + 1}")
+            _refuse_changes(newest, kept, resolved, asked)
+            resolved = resumed(kept["resolved"], resolved)
+            _write_config(newest, resolved, asked)
+            return newest, resolved
+    folder = RunFolder(root / f"{name}-{max(numbers, default=0) + 1}")
     folder.path.mkdir(parents=True)
-    _write_config(folder, resolved)
-    return folder
+    _write_config(folder, resolved, asked)
+    return folder, resolved
 
 
-def _refuse_changes(folder: RunFolder, kept: dict[str, Any], resolved: dict[str, Any]) -> None:
-    changes: Sequence[str] = difference(kept, resolved)
+def _refuse_changes(folder: RunFolder, kept: dict[str, Any], resolved: Resolved, asked: str) -> None:
+    changes = difference(kept["resolved"], resolved.plain())
+    if kept["asked"] != asked:
+        changes.append("the prompts (or stored texts) are others than when the run started")
     if changes:
         raise RunConflict(
             f"{folder.run} is unfinished and was started with another configuration:\n  "
@@ -176,15 +183,16 @@ def _refuse_changes(folder: RunFolder, kept: dict[str, Any], resolved: dict[str,
         )
 
 
-def _write_config(folder: RunFolder, resolved: dict[str, Any]) -> None:
-    content = {"format": FORMAT, "contraflow": metadata.version("contraflow"), "resolved": resolved}
+def _write_config(folder: RunFolder, resolved: Resolved, asked: str) -> None:
+    version = metadata.version("contraflow")
+    content = {"format": FORMAT, "contraflow": version, "asked": asked, "resolved": resolved.plain()}
     versions = {
-        "contraflow": metadata.version("contraflow"),
+        "contraflow": version,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: _version(name) for name in ("numpy", "river", "torch", "transformers", "sentence-transformers", "peft")},
     }
-    write_atomically(folder.path / "config.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_atomically(folder.path / "config.json", json.dumps(content, indent=1) + "\n")
     write_atomically(folder.path / "versions.json", json.dumps(versions, indent=1) + "\n")
 
 

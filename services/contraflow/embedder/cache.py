@@ -66,6 +66,8 @@ class EmbeddingCache:
         self.folder = folder or cache_folder() / "embeddings" / f"{encoder.dim}-{digest}"
         self._map_size = map_size
         self._bytes = 4 * encoder.dim
+        self.dim = encoder.dim
+        self.fingerprint = encoder.fingerprint
         self.statistics = CacheStatistics()
         self._environment = self._open()
 

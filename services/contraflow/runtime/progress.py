@@ -45,6 +45,11 @@ class Progress:
         return len(self._open)
 
     @property
+    def finished(self) -> int:
+        """How many records are finished, where offsets have no gaps."""
+        return next(iter(self._open), self._next) + len(self._finished)
+
+    @property
     def span(self) -> int:
         """How many offsets a bitmap would have to cover now."""
         return self._next - next(iter(self._open), self._next)

@@ -1,0 +1,1 @@
+"""The monitor: progress, throughput and lag, read from offsets and counters."""

@@ -1,0 +1,98 @@
+"""Where a run stands, read from its log: phase, texts by arm, clusters, claims, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from contraflow.events import Control, Regions, Steering, Verdict, VerdictStatus, decode
+from contraflow.log.protocol import Log, Partition, Position, Reader
+from contraflow.runtime.progress import Progress
+from contraflow.wire import Wire
+
+__all__ = ["Follower", "Standing"]
+
+
+@dataclass(slots=True)
+class Standing:
+    """A run at one moment. ``rate`` is texts per second since the last look, ``eta`` seconds at the mean rate."""
+
+    phase: str = "starting"
+    texts: dict[str, int] = field(default_factory=dict)
+    budget: int = 0
+    rate: float | None = None
+    eta: float | None = None
+    clusters: int = 0
+    births: int = 0
+    claims: int = 0
+    pairs: int = 0
+    accepted: int = 0
+    verdicts: int = 0
+    why: str = ""
+
+
+class Follower:
+    """Follows a run. ``look`` may be called as often as somebody wants to see."""
+
+    def __init__(self, log: Log, wire: Wire, arms: Sequence[str], budget: int | None) -> None:
+        self._log = log
+        self._wire = wire
+        self._arms = arms
+        self._reader: Reader | None = None
+        self._status: dict[str, VerdictStatus] = {}
+        self._first: tuple[float, int] | None = None
+        self._last: tuple[float, int] | None = None
+        self.standing = Standing(budget=budget or 0)
+
+    async def look(self, now: float) -> Standing:
+        """Where the run stands at ``now`` (seconds of any steady clock)."""
+        if self._reader is None:
+            topics = ("regions", "steering", "verdicts", "control")
+            self._reader = await self._log.reader({p: None for topic in topics for p in self._wire.all(topic)})
+        while records := await self._reader.fetch(1000, wait=0.0):
+            for record in records:
+                self._take(record.topic.removeprefix(f"{self._wire.run}."), record.value or b"")
+        self.standing.texts = answered(await self._log.groups(), self._wire, self._arms)
+        self._time(now)
+        return self.standing
+
+    def _take(self, topic: str, value: bytes) -> None:
+        standing = self.standing
+        if topic == "regions":
+            regions = decode(value, Regions)
+            standing.clusters, standing.births = regions.clusters, regions.births
+            standing.claims, standing.pairs = len(regions.claims), regions.pairs
+        elif topic == "steering":
+            standing.phase = decode(value, Steering).phase
+        elif topic == "verdicts":
+            verdict = decode(value, Verdict)
+            self._status[verdict.hypothesis_id] = verdict.status
+            standing.verdicts = sum(status is not VerdictStatus.OPEN for status in self._status.values())
+            standing.accepted = sum(status is VerdictStatus.ACCEPTED for status in self._status.values())
+        else:
+            control = decode(value, Control)
+            standing.phase = "done" if control.action == "done" else "finishing"
+            standing.why = control.why if control.action == "complete" else standing.why
+
+    def _time(self, now: float) -> None:
+        standing, total = self.standing, sum(self.standing.texts.values())
+        if self._first is None:
+            self._first = now, total
+        if self._last is not None and now > self._last[0]:
+            standing.rate = (total - self._last[1]) / (now - self._last[0])
+        self._last = now, total
+        elapsed, made = now - self._first[0], total - self._first[1]
+        if standing.budget and made > 0:
+            standing.eta = max(0, standing.budget - total) * elapsed / made
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._reader is not None:
+            await self._reader.close()
+
+
+def answered(groups: dict[str, dict[Partition, Position]], wire: Wire, arms: Sequence[str]) -> dict[str, int]:
+    """How many requests each arm has answered, from the decoders' committed positions."""
+    return {
+        arm: sum(Progress(at).finished for at in groups.get(f"{wire.run}.decoder.{arm}", {}).values()) for arm in arms
+    }

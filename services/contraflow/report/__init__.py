@@ -1,0 +1,1 @@
+"""What a person reads: result files, exports and the HTML report."""

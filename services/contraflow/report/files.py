@@ -1,0 +1,46 @@
+"""A run's result files: equal for equal runs, so they hold no times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from contraflow.results import Results
+from contraflow.runs import write_atomically
+
+__all__ = ["write_results"]
+
+
+def write_results(results: Results) -> None:
+    """Write ``results/`` of the run's folder."""
+    folder = results.folder.results
+    folder.mkdir(exist_ok=True)
+    tables: dict[str, Iterable[msgspec.Struct]] = {
+        "clusters": results.clusters,
+        "evidence": results.evidence,
+        "hypotheses": results.hypotheses,
+        "judgments": results.judgments,
+        "verdicts": results.verdicts,
+        "steering": results.steering,
+        "assignments": results.assignments,
+    }
+    for name, rows in tables.items():
+        lines = [json.dumps(_plain(row), ensure_ascii=False, sort_keys=True) for row in rows]
+        write_atomically(folder / f"{name}.jsonl", "".join(line + "\n" for line in lines))
+    findings = [_plain(finding) | {"statement": finding.statement} for finding in results.findings]
+    summary = {
+        "run": results.folder.run,
+        "why": results.why,
+        "regions": _plain(results.regions) if results.regions else None,
+        "dead_letters": results.dead,
+        "findings": findings,
+    }
+    write_atomically(folder / "findings.json", json.dumps(summary, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _plain(event: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(event, builtin_types=())
+    return plain
