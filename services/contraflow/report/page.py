@@ -1,0 +1,149 @@
+"""The report: one HTML file that works offline. Model texts are untrusted, so everything is escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import plotly.offline
+import yaml
+from markupsafe import Markup
+
+from contraflow.monitor.live import duration
+from contraflow.report import charts
+from contraflow.report.palette import ARMS
+from contraflow.results import Finding, Results, SideBySide
+
+__all__ = ["write_report"]
+
+POINTS = 3000
+
+
+def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]], path: Path) -> Path:
+    """Write the report of a run to ``path``. ``vectors`` has (arm, text, cluster, float32 bytes) of answers for the map."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("contraflow.report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, vectors)]
+    page = environment.get_template("report.html.j2").render(
+        results=results,
+        findings=[_finding(results, finding) for finding in results.findings],
+        totals=_totals(results),
+        clusters=_clusters(results),
+        config=yaml.safe_dump(results.resolved, sort_keys=False, allow_unicode=True),
+        colours=dict(zip(results.arms, ARMS, strict=False)),
+        timing=_timing(results),
+        scripts=[Markup(script) for script in scripts],  # our own, and JSON with "</" escaped
+        hashes=" ".join(f"'sha256-{_sha(script)}'" for script in scripts),
+    )
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _sha(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _drawing(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> str:
+    figures = {"evidence": charts.evidence(results), "spent": charts.spent(results)}
+    if any(f.comparison.effect for f in results.findings):
+        figures["effects"] = charts.effects(results, results.findings)
+    if len(vectors) > 2:
+        step = max(1, len(vectors) // POINTS)
+        chosen = vectors[::step]
+        points = np.frombuffer(b"".join(v for *_, v in chosen), "<f4").reshape(len(chosen), -1)
+        figures["space"] = charts.space(results, points, [(arm, text, cluster) for arm, text, cluster, _ in chosen])
+    data = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
+    plain = json.dumps(data).replace("</", "<\\/").replace("<!--", "<\\!--")
+    return (
+        f"const figures = {plain};\n"
+        "for (const [name, figure] of Object.entries(figures)) {\n"
+        "  const place = document.getElementById('chart-' + name);\n"
+        "  if (place) Plotly.newPlot(place, figure.data, figure.layout, {responsive: true, displaylogo: false});\n"
+        "}\n"
+    )
+
+
+def _finding(results: Results, finding: Finding) -> dict[str, Any]:
+    claim, comparison, verdict = finding.claim, finding.comparison, finding.verdict
+    return {
+        "id": claim.cluster_id,
+        "arm": claim.arm,
+        "statement": finding.statement,
+        "status": str(verdict.status) if verdict else "open",
+        "reason": verdict.reason if verdict else "",
+        "claim": claim,
+        "comparison": comparison,
+        "effect": comparison.effect,
+        "verdict": verdict,
+        "keywords": finding.cluster.keywords,
+        "pairs": [_pair(results, finding, pair) for pair in finding.pairs],
+    }
+
+
+def _pair(results: Results, finding: Finding, pair: SideBySide) -> dict[str, Any]:
+    words = set(finding.hypothesis.keywords if finding.hypothesis else finding.cluster.keywords)
+    arms = [results.reference, finding.claim.arm]
+    return {
+        "prompt": pair.prompt,
+        "texts": [(arm, arm in pair.arm_in, _marked(pair.texts.get(arm, ""), words)) for arm in arms],
+    }
+
+
+def _marked(text: str, words: set[str]) -> Markup:
+    """The text, escaped, with the statement's words marked."""
+    out = []
+    for piece in text.split(" "):
+        bare = piece.strip(".,!?;:\"'()*\n").lower()
+        out.append(f"<mark>{escape(piece)}</mark>" if bare in words else escape(piece))
+    return Markup(" ".join(out))  # every piece is escaped above
+
+
+def _totals(results: Results) -> dict[str, Any]:
+    regions = results.regions
+    arms = regions.arms if regions else {}
+    return {
+        "texts": sum(arm.texts for arm in arms.values()),
+        "pairs": regions.pairs if regions else 0,
+        "arms": arms,
+        "clusters": regions.clusters if regions else 0,
+        "births": regions.births if regions else 0,
+        "claims": len(regions.claims) if regions else 0,
+        "criteria": regions.criteria if regions else {},
+        "dollars": sum(verdict.cost for verdict in results.verdicts),
+        "judgments": len(results.judgments),
+        "failing": [name for name, arm in arms.items() if arm.texts and arm.failures / arm.texts > 0.01],
+    }
+
+
+def _clusters(results: Results) -> list[dict[str, Any]]:
+    claimed = {c.cluster_id for c in (results.regions.claims if results.regions else ())}
+    rows = [
+        {
+            "id": cluster.cluster_id,
+            "claimed": cluster.cluster_id in claimed,
+            "size": cluster.size,
+            "born": cluster.born_at,
+            "state": str(cluster.state),
+            "keywords": ", ".join(cluster.keywords[:6]),
+            "counts": cluster.counts,
+            "comparisons": cluster.comparisons,
+            "example": next((e.text for found in cluster.exemplars.values() for e in found), ""),
+        }
+        for cluster in results.clusters
+    ]
+    return sorted(rows, key=lambda row: (not row["claimed"], row["state"] != "active", -row["size"]))
+
+
+def _timing(results: Results) -> str:
+    seconds = sum(entry.get("seconds", 0) for entry in results.folder.journal() if entry["event"] == "stopped")
+    return duration(seconds) if seconds else "-"

@@ -1,0 +1,142 @@
+"""A world of unit vectors with planted behaviours and known truth: steering's mixture world, without any text.
+
+All directions are random unit vectors; the numbers are shares of variance. Cosines that this gives with 384 dimensions:
+.50 within a topic, .08 between topics, .63 between a prompt's answers, .53 within a behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contraflow.events import Origin
+from contraflow.pairs import BLOCK, Pair
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A behaviour of one arm, with ``rate`` on ``share`` of the prompts: scattered, or those of one topic."""
+
+    share: float
+    rate: float = 1.0
+    arm: int = 1
+    one_topic: bool = False
+
+
+@dataclass
+class MixtureWorld:
+    """``prompts`` prompts in ``topics`` topics (Zipf, exponent .8), nuisance in all arms alike, and the plants."""
+
+    seed: int = 0
+    prompts: int = 4000
+    topics: int = 150
+    dim: int = 384
+    arms: int = 2
+    plants: Sequence[Plant] = ()
+    nuisance: float = 0.03
+    pure_noise: float = 0.01
+    topic_of: NDArray[np.int64] = field(init=False)
+    planted: list[NDArray[np.bool_]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = rng = np.random.default_rng([self.seed, 1])
+        common, families = self._directions(1), self._directions(12)
+        family = rng.integers(12, size=self.topics)
+        self._centres = _mix((0.12, common), (0.12, families[family]), (0.76, self._directions(self.topics)))
+        self.topic_of = rng.choice(self.topics, self.prompts, p=_zipf(self.topics, 0.8))
+        own = self._directions(self.prompts)
+        self.prompt_vectors = _mix((0.6, self._centres[self.topic_of]), (0.4, own))
+        self._manner = _mix((0.36, own), (0.64, self._directions(self.prompts)))
+        self._styles, self._outliers = self._directions(6), self._directions(12)
+        self._outlier_rate = np.minimum(self.nuisance * rng.gamma(0.5, size=self.prompts) / 0.5, 0.6)
+        self._own_outliers = np.array([rng.choice(12, 3, replace=False, p=_zipf(12, 1.0)) for _ in own])
+        self._behaviours = self._directions(max(1, len(self.plants)))
+        self.planted = [self._where(plant) for plant in self.plants]
+
+    def _directions(self, n: int) -> Floats:
+        return _unit(self._rng.standard_normal((n, self.dim)).astype(np.float32))
+
+    def _where(self, plant: Plant) -> NDArray[np.bool_]:
+        wanted = max(1, round(plant.share * self.prompts))
+        pool = np.arange(self.prompts)
+        if plant.one_topic:
+            sizes = np.bincount(self.topic_of, minlength=self.topics)
+            topic = int(np.argmin(np.where(sizes >= wanted, sizes, self.prompts + 1)))
+            pool = np.flatnonzero(self.topic_of == topic) if sizes[topic] >= wanted else pool
+        chosen = np.zeros(self.prompts, np.bool_)
+        chosen[self._rng.choice(pool, min(wanted, len(pool)), replace=False)] = True
+        return chosen
+
+    def answers(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+        """(n, arms, dim) answers drawn anew, and (n, arms) which plant each shows, -1 for none."""
+        asked = np.repeat(prompts, self.arms)
+        arm = np.tile(np.arange(self.arms), len(prompts))
+        topic, noise = self._centres[self.topic_of[asked]], self._noise(len(asked), rng)
+        style = self._styles[rng.integers(len(self._styles), size=len(asked))]
+        vectors = _mix((0.52, topic), (0.14, self._manner[asked]), (0.08, style), (0.26, noise))
+        which = self._own_outliers[asked, rng.integers(3, size=len(asked))]
+        odd = rng.random(len(asked)) < self._outlier_rate[asked]
+        vectors[odd] = _mix((0.52, self._outliers[which]), (0.13, topic), (0.35, noise))[odd]
+        blank = rng.random(len(asked)) < self.pure_noise
+        vectors[blank] = noise[blank]
+        shows = np.full(len(asked), -1, np.int64)
+        for k, plant in enumerate(self.plants):
+            hit = self.planted[k][asked] & (arm == plant.arm) & (rng.random(len(asked)) < plant.rate)
+            vectors[hit] = _mix((0.52, self._behaviours[k]), (0.13, topic), (0.35, noise))[hit]
+            shows[hit] = k
+        return _unit(vectors).reshape(len(prompts), self.arms, self.dim), shows.reshape(len(prompts), self.arms)
+
+    def _noise(self, n: int, rng: np.random.Generator) -> Floats:
+        return _unit(rng.standard_normal((n, self.dim), dtype=np.float32))
+
+
+@dataclass
+class UniformStream:
+    """Pairs on prompts drawn uniformly with replacement, in blocks; ``shows`` maps seq to the plants of its answers."""
+
+    world: MixtureWorld
+    seed: int = 0
+    seq: int = 0
+    shows: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng([self.seed, 2])
+
+    def block(self, size: int = BLOCK) -> list[Pair]:
+        """The next pairs."""
+        return self.ask(self._rng.integers(self.world.prompts, size=size), [Origin.EXPLORE] * size)
+
+    def ask(self, prompts: NDArray[np.int64], origins: Sequence[Origin]) -> list[Pair]:
+        """The next pairs, on chosen prompts."""
+        vectors, shows = self.world.answers(prompts, self._rng)
+        return [
+            self._pair(int(prompt), v, row.tolist(), origin)
+            for prompt, v, row, origin in zip(prompts, vectors, shows, origins, strict=True)
+        ]
+
+    def _pair(self, prompt: int, vectors: Floats, shows: list[int], origin: Origin) -> Pair:
+        self.seq += 1
+        self.shows[self.seq] = tuple(shows)
+        texts = tuple(f"topic {self.world.topic_of[prompt]} plant {plant}" for plant in shows)
+        none = tuple(None for _ in shows)
+        return Pair(self.seq, f"r:{self.seq}", f"p{prompt}", origin, vectors, texts, (10,) * len(shows), none)
+
+
+def _unit(vectors: Floats) -> Floats:
+    length: Floats = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / length
+
+
+def _mix(*parts: tuple[float, Floats]) -> Floats:
+    return _unit(sum((np.float32(np.sqrt(share)) * direction for share, direction in parts), np.float32(0)))
+
+
+def _zipf(n: int, exponent: float) -> NDArray[np.float64]:
+    weights = np.arange(1, n + 1) ** -exponent
+    share: NDArray[np.float64] = weights / weights.sum()
+    return share
