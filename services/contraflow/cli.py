@@ -25,7 +25,12 @@ T = TypeVar("T")
 
 console = Console(soft_wrap=True)
 _runs = click.option(
-    "--runs", "runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="The folder of runs."
+    "--runs",
+    "runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="The folder of runs.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -69,12 +74,16 @@ def run(experiment: Path, overrides: tuple[str, ...], new: bool, runs: Path, as_
     loaded = load_experiment(experiment, overrides)
 
     async def go() -> Any:
-        return await execute(loaded, runs, new=new, console=Console(stderr=True, soft_wrap=True) if as_json else console)
+        return await execute(
+            loaded, runs, new=new, console=Console(stderr=True, soft_wrap=True) if as_json else console
+        )
 
     outcome = _await(go)
     if not outcome.done:
         again = " ".join(["contraflow run", str(experiment), *(f"--set {o}" for o in overrides)])
-        console.print(f"Drained ({outcome.why}); everything that was committed is kept. To resume: [bold]{escape(again)}[/]")
+        console.print(
+            f"Drained ({outcome.why}); everything that was committed is kept. To resume: [bold]{escape(again)}[/]"
+        )
         sys.exit(130)
     _report(outcome.folder)
     _print_findings(outcome.folder, as_json)
@@ -110,7 +119,9 @@ def _print_findings(folder: RunFolder, as_json: bool) -> None:
     results = _await(read_results, folder.path)
     if as_json:
         findings = json.loads(results.frame("findings").to_json(orient="records"))
-        click.echo(json.dumps({"run": folder.run, "why": results.why, "report": str(folder.report), "findings": findings}))
+        click.echo(
+            json.dumps({"run": folder.run, "why": results.why, "report": str(folder.report), "findings": findings})
+        )
         return
     findings = results.findings
     console.print(f"\n[bold]{folder.run}[/]: {len(findings)} claimed differences ({escape(results.why)})\n")
@@ -215,7 +226,9 @@ def topics(name: str, seconds: float, runs: Path, as_json: bool) -> None:
     for column in ("partitions", "records", "bytes", "records/s", "bytes/s"):
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(*(f"{v:,.1f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()))
+        table.add_row(
+            *(f"{v:,.1f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values())
+        )
     console.print(table)
     groups = Table("group", "topic", box=None, pad_edge=False)
     groups.add_column("lag", justify="right")
@@ -250,6 +263,12 @@ def doctor() -> None:
 
     worst = True
     for name, ok, said in examine():
-        console.print(f"[{'green' if ok else 'yellow'}]{'ok  ' if ok else 'note'}[/] {name:<22} {escape(said)}", highlight=False)
+        console.print(
+            f"[{'green' if ok else 'yellow'}]{'ok  ' if ok else 'note'}[/] {name:<22} {escape(said)}", highlight=False
+        )
         worst = worst and ok
-    console.print("\neverything that the demo needs is here" if worst else "\nwhat is marked `note` is needed only for what it names")
+    console.print(
+        "\neverything that the demo needs is here"
+        if worst
+        else "\nwhat is marked `note` is needed only for what it names"
+    )

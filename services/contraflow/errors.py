@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigurationError", "ContraflowError", "Fenced", "FormatTooNew", "GeneratorError", "LogError", "RunConflict"]
+__all__ = [
+    "ConfigurationError",
+    "ContraflowError",
+    "Fenced",
+    "FormatTooNew",
+    "GeneratorError",
+    "LogError",
+    "RunConflict",
+]
 
 
 class ContraflowError(Exception):

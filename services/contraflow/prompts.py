@@ -32,7 +32,7 @@ def load_prompts(prompts: Prompts | Literal["unconditional"], base_dir: Path) ->
         return [Prompt("p0", "")]
     path = base_dir / prompts.path
     wanted = [prompts.text] + ([prompts.category] if prompts.category else [])
-    found = []
+    found: list[Prompt] = []
     for place, row in read_table(path, wanted, field="prompts.path"):
         text = str(row[prompts.text] or "")
         if not text.strip():

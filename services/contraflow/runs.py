@@ -190,7 +190,10 @@ def _write_config(folder: RunFolder, resolved: Resolved, asked: str) -> None:
         "contraflow": version,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **{name: _version(name) for name in ("numpy", "river", "torch", "transformers", "sentence-transformers", "peft")},
+        **{
+            name: _version(name)
+            for name in ("numpy", "river", "torch", "transformers", "sentence-transformers", "peft")
+        },
     }
     write_atomically(folder.path / "config.json", json.dumps(content, indent=1) + "\n")
     write_atomically(folder.path / "versions.json", json.dumps(versions, indent=1) + "\n")

@@ -33,7 +33,13 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _topic(
-    event: type[msgspec.Struct] | None, name: str, key: str, description: str, *, wide: bool = False, compact: bool = False
+    event: type[msgspec.Struct] | None,
+    name: str,
+    key: str,
+    description: str,
+    *,
+    wide: bool = False,
+    compact: bool = False,
 ) -> TopicSpec:
     return TopicSpec(
         name=name,

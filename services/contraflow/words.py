@@ -7,23 +7,25 @@ from functools import lru_cache
 
 __all__ = ["STOP_WORDS", "content_words", "words"]
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
-STOP_WORDS = frozenset(
-    """a about above after again all also am an and any are as at be because been before being below between both but by
-    can could did do does doing down during each else ever every few for from further get got had has have having he her
-    here hers him his how however i if in into is it its itself just let like made make makes many may me might more
-    most much must my myself need no nor not now of off often on once one only or other our out over own part per put
-    quite rather really s same shall she should since so some such t take than that the their them then there these they
-    thing things this those though through to too two under until up upon us use used using usually very want was way we
-    well were what when where whether which while who whom why will with within without would yes yet you your yours
-    i'm i've it's don't can't you're there's here's let's that's they're we're isn't won't doesn't""".split()
-)
+# fmt: off
+STOP_WORDS = frozenset((  # noqa: SIM905 - a list of 170 strings would fill two screens
+    "a about above after again all also am an and any are as at be because been before being below between both but by "
+    "can could did do does doing down during each else ever every few for from further get got had has have having he "
+    "her here hers him his how however i if in into is it its itself just let like made make makes many may me might "
+    "more most much must my myself need no nor not now of off often on once one only or other our out over own part per "
+    "put quite rather really s same shall she should since so some such t take than that the their them then there "
+    "these they thing things this those though through to too two under until up upon us use used using usually very "
+    "want was way we well were what when where whether which while who whom why will with within without would yes yet "
+    "you your yours i'm i've it's don't can't you're there's here's let's that's they're we're isn't won't doesn't"
+).split())
+# fmt: on
 
 
 def words(text: str) -> list[str]:
     """Every word, lower-cased, in order."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
+    return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
 
 
 @lru_cache(maxsize=1 << 14)

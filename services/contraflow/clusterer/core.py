@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -322,7 +322,7 @@ class Clusterer:
         """Whether there is a free slot, if need be by merging the cheapest pair of unclaimed clusters."""
         if not self.kmeans.full:
             return True
-        allowed = ~self.ledger.claimed_at.any(axis=1)
+        allowed: NDArray[np.bool_] = self.ledger.claimed_at.sum(axis=1) == 0
         if keep is not None:
             allowed[keep] = False
         pair = self.kmeans.cheapest_pair(allowed)
@@ -416,7 +416,7 @@ class Clusterer:
         if self.warm is not None:
             return {**parts, **self.warm.dump()}
         for state in (self.ledger, self.ring, self.window, self.samples, self.discordant, self.coverage, self.history):
-            parts.update(state.dump())  # type: ignore[attr-defined]  # each of these has it
+            parts.update(state.dump())
         parts.update(self._rows.dump(self._slot))
         return parts
 
@@ -457,19 +457,19 @@ class Clusterer:
             clusterer.coverage,
             clusterer.history,
         ):
-            state.load(parts)  # type: ignore[attr-defined]  # each of these has it
+            state.load(parts)
         for slot, row in clusterer._rows.load(dict(parts)).items():
             clusterer._load_slot(slot, row)
         return clusterer
 
-    def _load_slot(self, slot: int, row: list[list[object]]) -> None:
+    def _load_slot(self, slot: int, row: Any) -> None:
         life, centroid, counts, divergences = row
         cluster_id, born_at, parents, founders, last_hit, by_arm = life
-        self.lives[slot] = Life(cluster_id, born_at, tuple(parents), tuple(founders), last_hit, by_arm)  # type: ignore[arg-type]  # as _slot packed them
+        self.lives[slot] = Life(cluster_id, born_at, tuple(parents), tuple(founders), last_hit, by_arm)
         self.kmeans.used[slot] = True
-        self.kmeans.means[slot], self.kmeans.half_norms[slot] = unpack_array(centroid[0]), centroid[1]  # type: ignore[arg-type]  # as above
+        self.kmeans.means[slot], self.kmeans.half_norms[slot] = unpack_array(centroid[0]), centroid[1]
         self.kmeans.counts[slot], self.kmeans.inertia[slot] = counts
-        for divergence, (direction, squares, count, look) in zip(self.divergence, divergences, strict=True):  # type: ignore[misc]  # as above
+        for divergence, (direction, squares, count, look) in zip(self.divergence, divergences, strict=True):
             divergence.direction[slot], divergence.squares[slot] = unpack_array(direction), squares
             divergence.count[slot], divergence.next_look[slot] = count, look
 

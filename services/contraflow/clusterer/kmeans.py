@@ -155,4 +155,5 @@ def _plus_plus(vectors: Floats, k: int, rng: np.random.Generator) -> Floats:
 
 def _labels(vectors: Floats, centroids: Floats) -> NDArray[np.int64]:
     scores = vectors @ centroids.T - np.einsum("kd,kd->k", centroids, centroids) / 2
-    return scores.argmax(axis=1)
+    labels: NDArray[np.int64] = scores.argmax(axis=1)
+    return labels

@@ -199,14 +199,15 @@ class Publisher:
                 since = int(ledger.n[slot, j] - ledger.claimed_n[slot, j])
                 x = int(2 * ledger.claimed_s[slot, j] > ledger.claimed_n[slot, j])
                 name, reason, p, left = f"confirm:{cluster_id}", Reason.CONFIRM, 1.0, CONFIRM - since
-                hits = {k: float(v) for k, v in core.discordant.hits(slot, j, x, set()).items()}
+                weight, exclude = 1.0, set[int]()
             else:
                 p, x = self._likely(slot, j, arm)
                 name, reason = f"divergence:{cluster_id}", Reason.DIVERGENCE
                 counted = (int(ledger.n[slot, j]), int(ledger.s[slot, j]))
                 left = needed(*counted, ledger.log_threshold(slot)) if p else 0
-                hits = {k: v * urgent(p) for k, v in core.discordant.hits(slot, j, x, claimed).items()} if p else {}
-            if left > 0 and hits:
+                weight, exclude = urgent(p), claimed
+            hits = {k: v * weight for k, v in core.discordant.hits(slot, j, x, exclude).items()} if left > 0 else {}
+            if hits:
                 name += "" if len(ledger.compared) == 1 else f":{core.arms[arm]}"
                 found.append(region(name, reason, p, left, hits, cluster_id, core.arms[arm]))
         return found
@@ -234,7 +235,7 @@ class Publisher:
 
     def dump(self) -> dict[str, bytes]:
         """What was published last."""
-        by_id = [self._versions, self._published_size, self._published_n, self._claimed]
+        by_id: list[Mapping[int, Any]] = [self._versions, self._published_size, self._published_n, self._claimed]
         plain: list[Any] = [list(kept.items()) for kept in by_id]
         return {"published": pack([plain, sorted(self._changed), self._gone, self._margins])}
 

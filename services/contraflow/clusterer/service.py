@@ -32,9 +32,7 @@ class ClustererService:
     ``interval`` is the longest time between commits while blocks keep coming.
     """
 
-    def __init__(
-        self, log: Log, wire: Wire, config: ClustererConfig, drain: Drain, *, interval: float = 0.1
-    ) -> None:
+    def __init__(self, log: Log, wire: Wire, config: ClustererConfig, drain: Drain, *, interval: float = 0.1) -> None:
         self._wire = wire
         self._config = config
         self._drain = drain

@@ -28,8 +28,9 @@ class Completion(NamedTuple):
 
 
 class Generator(Protocol):
-    """Answers requests. ``model`` is the fingerprint of the model and the intervention; ``capacity`` how many requests
-    it likes to hold at once.
+    """Answers requests.
+
+    ``model`` is the fingerprint of the model and the intervention; ``capacity`` how many requests it likes to hold.
     """
 
     model: str
@@ -43,8 +44,9 @@ class Generator(Protocol):
         ...
 
     def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
-        """Answer each request once, in any order. A request that fails gets a completion with ``error``; raising means
-        that the engine is dead.
+        """Answer each request once, in any order.
+
+        A request that fails gets a completion with ``error``; raising means that the engine is dead.
         """
         ...
 

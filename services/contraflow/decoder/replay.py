@@ -30,7 +30,9 @@ class ReplayTexts:
     pairs of a prompt are alike (greedy decoding) they are one draw: the same coin is not counted twice.
     """
 
-    def __init__(self, rows: dict[str, dict[str, list[str]]], categories: dict[str, str], arms: Sequence[str], share: float) -> None:
+    def __init__(
+        self, rows: dict[str, dict[str, list[str]]], categories: dict[str, str], arms: Sequence[str], share: float
+    ) -> None:
         self._arms = tuple(arms)
         texts: list[str] = []
         self._first: list[dict[str, int]] = []
@@ -80,7 +82,9 @@ class ReplayTexts:
                 )
         texts = cls(rows, categories, arms, replay.holdout)
         if not texts.prompts:
-            raise ConfigurationError(f"replay.path: in {path} no prompt has a text of every arm; nothing can be compared")
+            raise ConfigurationError(
+                f"replay.path: in {path} no prompt has a text of every arm; nothing can be compared"
+            )
         return texts
 
     def text(self, prompt_id: str, arm: str, draw: int) -> str:

@@ -164,10 +164,10 @@ class ScriptedGenerator:
         for plant in declared.plants:
             if plant not in world.plants:
                 known = ", ".join(world.plants)
-                raise ConfigurationError(f"arms.{arm}.plants: world {world.name!r} has no plant {plant!r}, only {known}")
-        return cls(
-            arm, world, declared.plants, capacity=experiment.generator.batch, seconds_per_token=declared.speed
-        )
+                raise ConfigurationError(
+                    f"arms.{arm}.plants: world {world.name!r} has no plant {plant!r}, only {known}"
+                )
+        return cls(arm, world, declared.plants, capacity=experiment.generator.batch, seconds_per_token=declared.speed)
 
     async def start(self) -> None:
         """Nothing to load."""

@@ -253,6 +253,4 @@ class Decoder:
 
     async def _commit_lane(self, lane: _Lane) -> None:
         outputs, lane.outputs = lane.outputs, []
-        await lane.producer.commit(
-            outputs, group=self._group, positions={lane.partition: lane.progress.position()}
-        )
+        await lane.producer.commit(outputs, group=self._group, positions={lane.partition: lane.progress.position()})

@@ -25,8 +25,10 @@ _device = threading.Lock()
 
 
 class TransformersGenerator:
-    """Decodes up to ``batch`` requests at once. Each token is drawn by inverse CDF from the request's own numbers, so a
-    text depends on its batch mates through rounding alone.
+    """Decodes up to ``batch`` requests at once.
+
+    Each token is drawn by inverse CDF from the request's own numbers: a text depends on its batch mates through rounding
+    alone.
     """
 
     def __init__(self, arm: str, declared: Arm, section: GeneratorSection, base_dir: Path) -> None:
@@ -83,7 +85,9 @@ class TransformersGenerator:
         except ConfigurationError as error:
             raise GeneratorError(f"{field}: {error}") from error
         dtype = getattr(torch, "bfloat16" if self._section.dtype == "auto" else self._section.dtype)
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if self._section.device == "auto" else self._section.device
+        device = (
+            ("cuda" if torch.cuda.is_available() else "cpu") if self._section.device == "auto" else self._section.device
+        )
         try:
             tokenizer = AutoTokenizer.from_pretrained(resolved.path, padding_side="left")
             model = AutoModelForCausalLM.from_pretrained(resolved.path, dtype=dtype)
@@ -124,7 +128,9 @@ class TransformersGenerator:
         lengths = [len(self._tokenizer(prompt, add_special_tokens=False)["input_ids"]) for prompt in prompts]
         fits = [i for i, length in enumerate(lengths) if length <= limit]
         done = [
-            Completion(requests[i], "", "error", lengths[i], error=f"the prompt has {length} tokens; the model takes {limit}")
+            Completion(
+                requests[i], "", "error", lengths[i], error=f"the prompt has {length} tokens; the model takes {limit}"
+            )
             for i, length in enumerate(lengths)
             if length > limit
         ]

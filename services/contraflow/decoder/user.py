@@ -20,8 +20,9 @@ __all__ = ["UserGenerator"]
 
 
 class UserGenerator:
-    """Calls ``function(requests, arm=...)`` if it is an async generator of completions, else
-    ``texts = function(prompts, arm=...)`` in a thread; ``arm`` is passed to functions that take it.
+    """Calls a user's function, with ``arm`` if it takes that.
+
+    An async generator gets requests and yields completions; a plain function gets prompts and returns texts, in a thread.
 
     Where a batch fails it is tried again one by one, so that only what fails is answered with an error.
     """

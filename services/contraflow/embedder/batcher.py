@@ -79,7 +79,7 @@ class Batcher:
         ends = np.cumsum([len(call.texts) for call in calls])
         for call, end in zip(calls, ends, strict=True):
             part = slice(end - len(call.texts), end)
-            call.result = Embedded(*(values[part] for values in every))
+            call.result = Embedded(every.vectors[part], every.cached[part], every.truncated[part])
             call.done.set()
 
 

@@ -19,7 +19,7 @@ from contraflow.embedder.encoder import Encoder
 from contraflow.errors import FormatTooNew
 from contraflow.weights import cache_folder
 
-__all__ = ["CacheStatistics", "EmbeddingCache", "Embedded"]
+__all__ = ["CacheStatistics", "Embedded", "EmbeddingCache"]
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class EmbeddingCache:
     def _fill(
         self, found: Embedded, keys: Sequence[bytes], fresh: dict[bytes, tuple[NDArray[np.float32], bool]]
     ) -> None:
-        for i in np.flatnonzero(~found.cached):
+        for i in np.flatnonzero(~found.cached).tolist():
             found.vectors[i], found.truncated[i] = fresh[keys[i]]
 
     def _write(self, items: list[tuple[bytes, bytes]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class HashedEncoder:
         memo = self._memo
         found = [memo[word] if word in memo else self._hash(word) for word in words]
         # a pair's feature is mixed from its words' features: no second hash
-        pairs = [(a * 0x9E3779B1 ^ b) & 0x7FFFFFFFFFFF for a, b in zip(found, found[1:], strict=False)]
+        pairs = [(a * 0x9E3779B1 ^ b) & 0x7FFFFFFFFFFF for a, b in pairwise(found)]
         return found + pairs
 
     def _hash(self, word: str) -> int:

@@ -45,7 +45,7 @@ class SentenceEncoder:
         )
         vectors = np.asarray(vectors, np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(norms == 0, 1, norms), self._cut(texts)
+        return (vectors / np.where(norms == 0, 1, norms)).astype(np.float32), self._cut(texts)
 
     def _cut(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         # a token has at least one character, so only long texts need to be counted

@@ -60,13 +60,22 @@ def _panel(name: str, standing: Standing) -> Group:
     share = max(1, standing.budget // max(1, len(standing.texts)))
     for arm, count in standing.texts.items():
         bar = ProgressBar(total=share, completed=min(count, share), width=32)
-        table.add_row(Text(arm, style="bold"), bar, f"{count} of {share} texts" if standing.budget else f"{count} texts")
+        table.add_row(
+            Text(arm, style="bold"), bar, f"{count} of {share} texts" if standing.budget else f"{count} texts"
+        )
     facts = Text.assemble(
-        ("  phase ", "dim"), standing.phase, ("   rate ", "dim"), _rate(standing), ("   ETA ", "dim"), duration(standing.eta)
+        ("  phase ", "dim"),
+        standing.phase,
+        ("   rate ", "dim"),
+        _rate(standing),
+        ("   ETA ", "dim"),
+        duration(standing.eta),
     )
     found = Text.assemble(
         ("  clusters ", "dim"), f"{standing.clusters}", ("   born ", "dim"), f"{standing.births}",
         ("   claims ", "dim"), (f"{standing.claims}", "bold green" if standing.claims else ""),
         ("   statements accepted ", "dim"), f"{standing.accepted}",
     )  # fmt: skip
-    return Group(Text(name, style="bold cyan"), table, facts, found, Text("  Ctrl-C drains and keeps everything", style="dim"))
+    return Group(
+        Text(name, style="bold cyan"), table, facts, found, Text("  Ctrl-C drains and keeps everything", style="dim")
+    )

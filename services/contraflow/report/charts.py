@@ -33,7 +33,7 @@ def _figure(height: int) -> go.Figure:
 
 
 def evidence(results: Results) -> go.Figure:
-    """log E of every hypothesis over the pairs; claimed ones stand out and end at their claim."""
+    """Log E of every hypothesis over the pairs; claimed ones stand out and end at their claim."""
     claims = {(c.cluster_id, c.arm): c for c in (results.regions.claims if results.regions else ())}
     paths: dict[tuple[int, str], list[tuple[int, float]]] = {}
     for point in results.evidence:
@@ -107,7 +107,11 @@ def space(results: Results, points: NDArray[np.float32], labels: Sequence[tuple[
                 x=flat[rows, 0],
                 y=flat[rows, 1],
                 mode="markers",
-                marker={"color": ARMS[number % len(ARMS)], "size": 7 if inside else 5, "opacity": 0.85 if inside else 0.3},
+                marker={
+                    "color": ARMS[number % len(ARMS)],
+                    "size": 7 if inside else 5,
+                    "opacity": 0.85 if inside else 0.3,
+                },
                 text=[_short(labels[i][1], labels[i][2]) for i in rows],
                 hoverinfo="text",
                 name=f"{arm}, in a claimed cluster" if inside else arm,

@@ -28,8 +28,8 @@ def export(
     texts = list(_texts(results, vectors))
     tables: dict[str, list[dict[str, Any]]] = {
         "texts": texts,
-        "findings": results.frame("findings").to_dict("records"),
-        "clusters": [_flat(row) for row in results.frame("clusters").to_dict("records")],
+        "findings": _records(results, "findings"),
+        "clusters": [_flat(row) for row in _records(results, "clusters")],
     }
     return [_write(rows, folder / f"{name}.{kind}", kind) for name, rows in tables.items()]
 
@@ -71,8 +71,14 @@ def _plane(vectors: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], 
     return dict(zip(vectors, centred @ axes[:, :-3:-1], strict=True))
 
 
+def _records(results: Results, name: str) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in results.frame(name).to_dict("records")]
+
+
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    nested = {key: json.dumps(value, default=_plain) for key, value in row.items() if isinstance(value, dict | list | tuple)}
+    nested = {
+        key: json.dumps(value, default=_plain) for key, value in row.items() if isinstance(value, dict | list | tuple)
+    }
     return {**{k: v for k, v in row.items() if not isinstance(v, bytes)}, **nested}
 
 

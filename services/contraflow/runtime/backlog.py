@@ -26,7 +26,8 @@ class Backlog:
         for records in self._unprocessed.values():
             while records and records[0][1] <= processed:
                 records.popleft()
-        return {
-            partition: Position(records[0][0] if (records := self._unprocessed.get(partition)) else offset)
-            for partition, offset in self._next.items()
-        }
+        return {partition: Position(self._first(partition, offset)) for partition, offset in self._next.items()}
+
+    def _first(self, partition: Partition, end: int) -> int:
+        records = self._unprocessed.get(partition)
+        return records[0][0] if records else end

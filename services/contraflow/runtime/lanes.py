@@ -86,9 +86,7 @@ class _Lane:
 
     async def _process_and_commit(self, producer: Producer, records: list[Record]) -> None:
         outputs = await process_or_bury(self._service, records, self._limit)
-        await producer.commit(
-            outputs, group=self._group, positions={self._partition: Position(records[-1].offset + 1)}
-        )
+        await producer.commit(outputs, group=self._group, positions={self._partition: Position(records[-1].offset + 1)})
 
 
 async def process_or_bury(service: Stateless, records: Sequence[Record], limit: DeadLetterLimit) -> list[Outgoing]:
@@ -104,8 +102,6 @@ async def process_or_bury(service: Stateless, records: Sequence[Record], limit: 
         if len(records) == 1:
             limit.failed(error)
             return [dead_letter(records[0], error), *service.failed(records[0], error)]
-        return [
-            output for record in records for output in await process_or_bury(service, [record], limit)
-        ]
+        return [output for record in records for output in await process_or_bury(service, [record], limit)]
     limit.passed(len(records))
     return outputs

@@ -224,7 +224,9 @@ class Sampler:
         """
         state = msgspec.msgpack.decode(parts["sampler"], type=_State)
         if state.format > _FORMAT:
-            raise FormatTooNew("the sampler's state was written by a newer contraflow; resume the run with that version")
+            raise FormatTooNew(
+                "the sampler's state was written by a newer contraflow; resume the run with that version"
+            )
         self.epoch, self.seq, self._scanned = state.epoch, state.seq, state.scanned
         self.complete = state.complete
         self._pool.load(state.pool)

@@ -83,8 +83,7 @@ class SamplerService:
     def _outputs(self, plan: Plan) -> list[Outgoing]:
         wire = self._wire
         outputs = [
-            wire.out("requests", r.request_id, r, partition=partition_of(r.seq, wire.partitions))
-            for r in plan.requests
+            wire.out("requests", r.request_id, r, partition=partition_of(r.seq, wire.partitions)) for r in plan.requests
         ]
         outputs.append(wire.out("steering", str(plan.steering.epoch), plan.steering))
         if plan.complete is not None:
@@ -92,7 +91,5 @@ class SamplerService:
         return outputs
 
     def _control(self, why: str | None) -> Outgoing:
-        control = Control(
-            run=self._wire.run, action=ControlAction.COMPLETE, last_seq=self._sampler.seq, why=why or ""
-        )
+        control = Control(run=self._wire.run, action=ControlAction.COMPLETE, last_seq=self._sampler.seq, why=why or "")
         return self._wire.out("control", self._wire.run, control)

@@ -38,7 +38,8 @@ class Neighbours:
 
     def smooth(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """``values`` and ``KAPPA`` times the weighted sum over the neighbours of each prompt."""
-        return values + KAPPA * np.einsum("ik,ik->i", self._weights, values[self._indices])
+        near: NDArray[np.float64] = np.einsum("ik,ik->i", self._weights, values[self._indices])
+        return values + KAPPA * near
 
 
 def water_fill(
@@ -93,8 +94,6 @@ def _numerator(
     return np.where(steerable, neighbours.smooth(hits[open_regions].sum(axis=0)), 0.0)
 
 
-def _leading(
-    regions: Sequence[Region], hits: NDArray[np.float64], open_regions: NDArray[np.bool_], prompt: int
-) -> str:
+def _leading(regions: Sequence[Region], hits: NDArray[np.float64], open_regions: NDArray[np.bool_], prompt: int) -> str:
     """The region that a draw of this prompt serves most; the first open one if only its neighbours hit."""
     return regions[int(np.argmax(np.where(open_regions, hits[:, prompt], -1.0)))].region_id

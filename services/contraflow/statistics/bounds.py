@@ -43,9 +43,7 @@ class EmpiricalBernstein:
         # predictable: everything here is from before x
         mean_before = (0.5 + state[:, _SUM]) / t
         variance_before = (0.25 + state[:, _SQUARES]) / t
-        weight = np.minimum(
-            np.sqrt(2 * np.log(2 / self._alpha) / (variance_before * t * np.log(1 + t))), _TRUNCATION
-        )
+        weight = np.minimum(np.sqrt(2 * np.log(2 / self._alpha) / (variance_before * t * np.log(1 + t))), _TRUNCATION)
         self._shift(state, t, x, weight)
         state[:, _V_PSI] += 4 * (x - mean_before) ** 2 * (-np.log1p(-weight) - weight) / 4
         state[:, _N] = t
@@ -69,7 +67,8 @@ class EmpiricalBernstein:
     def means(self) -> NDArray[np.float64]:
         """(size,) running means; .5 where nothing was seen."""
         n = self.state[:, _N]
-        return np.where(n > 0, self.state[:, _SUM] / np.maximum(n, 1), 0.5)
+        means: NDArray[np.float64] = np.where(n > 0, self.state[:, _SUM] / np.maximum(n, 1), 0.5)
+        return means
 
     def intervals(self) -> NDArray[np.float64]:
         """(size, 2) bounds within [0, 1]; (0, 1) where nothing was seen."""
@@ -80,7 +79,8 @@ class EmpiricalBernstein:
         bounds[self.state[:, _N] == 0] = 0.0, 1.0
         if self._population is not None:
             self._exhaust(bounds)
-        return np.clip(bounds, 0.0, 1.0)
+        clipped: NDArray[np.float64] = np.clip(bounds, 0.0, 1.0)
+        return clipped
 
     def _exhaust(self, bounds: NDArray[np.float64]) -> None:
         """What was drawn is known: the mean lies between all the rest being 0 and all the rest being 1."""

@@ -72,10 +72,10 @@ class Claims(Generic[K]):
         """Look at every hypothesis there is (claimed ones too); returns the newly claimed, in the order of ``keys``."""
         current = np.array([self.claimed.get(k, e) for k, e in zip(keys, np.asarray(log_e, float), strict=True)])
         chosen = weighted_ebh(current, weights, self.alpha)
-        new = [i for i in np.flatnonzero(chosen) if keys[i] not in self.claimed]
+        new = [i for i in np.flatnonzero(chosen) if keys[int(i)] not in self.claimed]
         for i in new:
-            self.claimed[keys[i]] = float(current[i])
-        return [keys[i] for i in new]
+            self.claimed[keys[int(i)]] = float(current[i])
+        return [keys[int(i)] for i in new]
 
     def log_threshold(self, weight: float) -> float:
         """What log E a hypothesis of this weight would need to be claimed beside those that are."""

@@ -20,7 +20,7 @@ _HIGH, _LOW = np.log(2 * 0.95), np.log(2 * 0.05)
 
 
 def log_e(n: ArrayLike, s: ArrayLike) -> NDArray[np.float64]:
-    """log E after ``n`` discordant pairs with ``s`` of the arm; broadcasts. 0 at n = 0, symmetric in s and n - s."""
+    """Log E after ``n`` discordant pairs with ``s`` of the arm; broadcasts. 0 at n = 0, symmetric in s and n - s."""
     n = np.asarray(n, np.float64)
     s = np.asarray(s, np.float64)
     beta_binomial = betaln(1 + s, 1 + n - s) + n * np.log(2)

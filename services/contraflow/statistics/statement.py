@@ -13,7 +13,7 @@ __all__ = ["log_e_accept", "log_e_reject", "score"]
 
 
 def log_e_accept(n: int, s: int) -> float:
-    """log E against theta <= 1/2, theta uniform on (1/2, 1].
+    """Log E against theta <= 1/2, theta uniform on (1/2, 1].
 
     ``E = 2^n * 2 * B(s+1, n-s+1) * P(Beta(s+1, n-s+1) > 1/2)``: a mixture of likelihood ratios against 1/2, each a
     supermartingale under every theta <= 1/2.
@@ -22,7 +22,7 @@ def log_e_accept(n: int, s: int) -> float:
 
 
 def log_e_reject(n: int, s: int, min_accuracy: float) -> float:
-    """log E against theta >= ``min_accuracy``, theta uniform on [0, min_accuracy): the mirror of ``log_e_accept``.
+    """Log E against theta >= ``min_accuracy``, theta uniform on [0, min_accuracy): the mirror of ``log_e_accept``.
 
     ``E = B(s+1, n-s+1) P(Beta(s+1, n-s+1) < m) / (m * m^s (1-m)^(n-s))``. Each likelihood ratio of theta' < m against m
     has, given the past, the expectation ``theta theta'/m + (1-theta)(1-theta')/(1-m)``, which is 1 at theta = m and falls

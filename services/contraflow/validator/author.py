@@ -22,7 +22,9 @@ def write(inside: Sequence[str], outside: Sequence[str]) -> Statement:
     Terms are ranked by log-odds with an informative Dirichlet prior (Monroe, Colaresi & Quinn, 2008, equation 22) over
     the number of texts that contain them; one that is in a single text says nothing of the cluster.
     """
-    terms = _terms(Counter(w for t in inside for w in _vocabulary(t)), Counter(w for t in outside for w in _vocabulary(t)))
+    terms = _terms(
+        Counter(w for t in inside for w in _vocabulary(t)), Counter(w for t in outside for w in _vocabulary(t))
+    )
     exemplars = tuple(sorted(inside, key=lambda text: (-_score(text, terms), text))[:EXEMPLARS])
     return Statement(_property(terms, exemplars), terms, exemplars)
 

@@ -184,9 +184,7 @@ class Validator:
             return
         for seq, tier, _ in case.judged[len(case.placebo_x) :]:
             pair = self._store[seq]
-            case.placebo_x.append(
-                await self._ask(self._judges[tier], case, pair, case.placebo, step, placebo=True)
-            )
+            case.placebo_x.append(await self._ask(self._judges[tier], case, pair, case.placebo, step, placebo=True))
 
     async def _ask(
         self, judge: Judge, case: Case, pair: TextPair, statement: Statement, step: Step, *, placebo: bool

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 
 from contraflow.events import Assignment, Control, ControlAction, Regions, Text, decode
-from contraflow.log.protocol import Log, Outgoing, Partition, Reader, Record
+from contraflow.log.protocol import Log, Outgoing, Partition, Record
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.singleton import Singleton
 from contraflow.validator.core import Embed, Judge, Step, TextPair, Validator, ValidatorConfig

@@ -21,8 +21,8 @@ def clean_some(
     """Remove up to a few thousand records of a topic; returns how many went, 0 when there is no more."""
     row = connection.execute("SELECT id, cleanup FROM topics WHERE name = ?", (topic,)).fetchone()
     gone = 0
-    for partition, first, end, size in connection.execute(
-        "SELECT id, first, next, bytes FROM partitions WHERE topic = ?", (row[0],)
+    for partition, first, end in connection.execute(
+        "SELECT id, first, next FROM partitions WHERE topic = ?", (row[0],)
     ).fetchall():
         safe = _slowest(connection, partition, end, groups)
         if row[1] == "compact":
@@ -49,9 +49,7 @@ def _compact(connection: sqlite3.Connection, partition: int, safe: int) -> int:
         "SELECT id FROM (SELECT id, value, row_number() OVER (PARTITION BY key ORDER BY id DESC) AS age "
         "FROM records WHERE id >= ? AND id < ?) WHERE (age > 1 OR value IS NULL) AND id < ? LIMIT ?"
     )
-    cursor = connection.execute(
-        f"DELETE FROM records WHERE id IN ({superseded})", (base, top, base | safe, _AT_ONCE)
-    )
+    cursor = connection.execute(f"DELETE FROM records WHERE id IN ({superseded})", (base, top, base | safe, _AT_ONCE))
     return cursor.rowcount
 
 

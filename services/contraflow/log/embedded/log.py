@@ -50,7 +50,7 @@ class EmbeddedLog:
         synchronous: Synchronous = "NORMAL",
         clock: Callable[[], float] = time.time,
         max_pages: int | None = None,
-    ) -> Self:
+    ) -> EmbeddedLog:
         """Open or create the log of a folder.
 
         ``max_pages`` bounds the file, as a full disk would.
@@ -61,14 +61,14 @@ class EmbeddedLog:
         loop = asyncio.get_running_loop()
         path = folder / "log.sqlite3"
 
-        def make() -> Self:
+        def make() -> EmbeddedLog:
             folder.mkdir(parents=True, exist_ok=True)
             connection = connect(path, synchronous)
             try:
                 prepare(connection, path)
             finally:
                 connection.close()
-            log: Self
+            log: EmbeddedLog
 
             def committed(touched: set[Partition] | None) -> None:
                 log._wake_from_thread(touched)

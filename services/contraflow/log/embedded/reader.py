@@ -84,7 +84,8 @@ class EmbeddedReader:
         if number is None:
             number = self._ids[partition] = self._log.partition_id(connection, partition)
         first, end, cleanup = connection.execute(
-            "SELECT p.first, p.next, t.cleanup FROM partitions p JOIN topics t ON t.id = p.topic WHERE p.id = ?", (number,)
+            "SELECT p.first, p.next, t.cleanup FROM partitions p JOIN topics t ON t.id = p.topic WHERE p.id = ?",
+            (number,),
         ).fetchone()
         start = self._next[partition]
         if start is None:

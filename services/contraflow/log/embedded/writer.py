@@ -141,9 +141,7 @@ class Writer:
         self._committed(touched)
         self._look_abroad()
 
-    def _attempt(
-        self, work: list[tuple[Work, Future[Any]]]
-    ) -> list[tuple[Future[Any], Any, BaseException | None]]:
+    def _attempt(self, work: list[tuple[Work, Future[Any]]]) -> list[tuple[Future[Any], Any, BaseException | None]]:
         execute = self._connection.execute
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         execute("BEGIN IMMEDIATE")
@@ -207,7 +205,8 @@ class Writer:
     def own(self, connection: sqlite3.Connection, owner: str) -> int:
         """Become the newest owner of a transactional id; returns the epoch."""
         (epoch,) = connection.execute(
-            "INSERT INTO owners VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1 RETURNING epoch", (owner,)
+            "INSERT INTO owners VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1 RETURNING epoch",
+            (owner,),
         ).fetchone()
         return int(epoch)
 

