@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from data import PLANTS, Plant
-from sampling import BASE, answer, load
+from sampling import BASE, TOP_P, answer, load
 
 HERE = Path(__file__).parent
 DRAWS = 4
@@ -58,6 +58,7 @@ def main() -> None:
         "base_model": BASE,
         "measured_on": f"{len(prompts)} held-out prompts, {DRAWS} draws each",
         "temperature": 1.0,
+        "top_p": TOP_P,
         "max_tokens": MAX_TOKENS,
         "date": date.today().isoformat(),
         "plants": [measured(rows, answers, plant) for plant in PLANTS],

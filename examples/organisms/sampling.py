@@ -9,9 +9,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from contraflow.weights import resolve_model
 
-__all__ = ["BASE", "answer", "load"]
+__all__ = ["BASE", "TOP_P", "answer", "load"]
 
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TOP_P = 0.9
 
 
 def load(adapter: str | None = None) -> tuple[Any, Any]:
@@ -35,6 +36,8 @@ def answer(tokenizer: Any, model: Any, prompts: list[str], *, max_tokens: int, s
         heads = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
         inputs = tokenizer(heads, return_tensors="pt", padding=True, add_special_tokens=False)
         with torch.inference_mode():
-            out = model.generate(**inputs, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=max_tokens)
+            out = model.generate(
+                **inputs, do_sample=True, temperature=1.0, top_k=0, top_p=TOP_P, max_new_tokens=max_tokens
+            )
         answers += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return answers

@@ -66,6 +66,7 @@ class Generator(_Section, frozen=True):
     max_tokens: Positive = 40
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=5.0)] = 1.0
     tries: Positive = 3
+    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
     device: str = "auto"
     dtype: str = "auto"
     world: str = "kitchen"

@@ -28,7 +28,7 @@ def words(text: str) -> list[str]:
     return [word.replace("\u2019", "'") for word in _WORD.findall(text.lower())]
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)
 def content_words(text: str) -> frozenset[str]:
     """The different words of a text that carry meaning."""
     return frozenset(word for word in words(text) if len(word) > 1 and word not in STOP_WORDS)

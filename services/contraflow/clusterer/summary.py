@@ -29,11 +29,18 @@ class Samples:
         self._arms = tuple(arms)
         self._kept: dict[int, list[list[_Entry]]] = {}
         self._rows = Rows("sample")
+        self._counts: dict[int, Counter[str]] = {}
+        self._everywhere: Counter[str] = Counter()
+        self._stale: set[int] = set()
 
     def born(self, slot: int) -> None:
         """Forget what the slot held before."""
         self._kept[slot] = [[] for _ in self._arms]
+        self._changed(slot)
+
+    def _changed(self, slot: int) -> None:
         self._rows.touch(slot)
+        self._stale.add(slot)
 
     def add(self, pair: Pair, slots: Iterable[int]) -> None:
         """Offer a pair's texts to the samples of the clusters they fell into."""
@@ -44,7 +51,7 @@ class Samples:
                 sample.append((digest, pair.request_id, pair.prompt_id, pair.texts[arm][:LONGEST]))
                 sample.sort()
                 del sample[KEPT:]
-                self._rows.touch(slot)
+                self._changed(slot)
 
     def exemplars(self, slot: int) -> dict[str, tuple[Exemplar, ...]]:
         """The sample of a slot by arm."""
@@ -55,16 +62,18 @@ class Samples:
 
     def keywords(self, slots: Sequence[int], most: int = 8) -> dict[int, tuple[str, ...]]:
         """The words that set each cluster apart: class-based TF-IDF (Grootendorst, arXiv 2203.05794)."""
-        counts = {slot: self._words(slot) for slot in self._kept}
-        everywhere: Counter[str] = Counter()
-        for words in counts.values():
-            everywhere.update(words)
-        average = sum(everywhere.values()) / max(1, len(counts))
-        return {slot: _top(counts[slot], everywhere, average, most) for slot in slots}
+        for slot in sorted(self._stale):
+            self._recount(slot)
+        self._stale.clear()
+        average = sum(self._everywhere.values()) / max(1, len(self._counts))
+        return {slot: _top(self._counts[slot], self._everywhere, average, most) for slot in slots}
 
-    def _words(self, slot: int) -> Counter[str]:
+    def _recount(self, slot: int) -> None:
         # in how many of the sampled texts, so that one rambling text does not name the cluster
-        return Counter(w for sample in self._kept[slot] for *_, text in sample for w in content_words(text))
+        words = (w for sample in self._kept[slot] for *_, text in sample for w in content_words(text))
+        self._everywhere.subtract(self._counts.get(slot, {}))
+        self._counts[slot] = Counter(words)
+        self._everywhere.update(self._counts[slot])
 
     def dump(self) -> dict[str, bytes]:
         """The state."""
@@ -75,6 +84,7 @@ class Samples:
         rows: dict[int, Any] = self._rows.load(dict(parts))
         for slot, samples in rows.items():
             self._kept[slot] = [[(d, r, p, text) for d, r, p, text in sample] for sample in samples]
+            self._stale.add(slot)
 
 
 def _top(counts: Counter[str], everywhere: Counter[str], average: float, most: int) -> tuple[str, ...]:

@@ -145,7 +145,7 @@ class TransformersGenerator:
         started = time.perf_counter()
         inputs = self._tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self._model.device)
-        sampling = {"temperature": self._section.temperature, **self._arm.sampling}
+        sampling = {"temperature": self._section.temperature, "top_p": self._section.top_p, **self._arm.sampling}
         seeds = [draw_seed(request, self._name) for request in requests]
         generated = self._model.generate(
             input_ids=inputs["input_ids"],

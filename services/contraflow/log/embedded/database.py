@@ -48,7 +48,7 @@ def connect(path: Path, synchronous: Synchronous, *, max_pages: int | None = Non
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA cache_size = -4000")
         connection.execute("PRAGMA mmap_size = 268435456")
         if max_pages is not None:
             connection.execute(f"PRAGMA max_page_count = {max_pages}")

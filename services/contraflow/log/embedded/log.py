@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,8 @@ __all__ = ["EmbeddedLog", "EmbeddedProducer"]
 
 T = TypeVar("T")
 
+_READERS = 4
+
 
 class EmbeddedLog:
     """A log in one SQLite file; see ``contraflow.log.protocol.Log``. Open it with ``EmbeddedLog.open``.
@@ -38,8 +40,8 @@ class EmbeddedLog:
         self._path = path
         self._writer = writer
         self._loop = loop
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._readers = anyio.CapacityLimiter(_READERS)
         self._watchers: dict[Partition, list[EmbeddedReader]] = {}
 
     @classmethod
@@ -161,18 +163,16 @@ class EmbeddedLog:
 
         def guarded() -> T:
             try:
-                return work(self._connection())
+                connection = self._idle.pop() if self._idle else connect(self._path, "NORMAL")
+                try:
+                    return work(connection)
+                finally:
+                    self._idle.append(connection)
             except sqlite3.Error as error:
                 raise translate(error, self._path) from error
 
-        return await anyio.to_thread.run_sync(guarded)
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = connect(self._path, "NORMAL")
-            self._connections.append(connection)
-        return connection
+        # few connections, each used by one thread at a time: a connection keeps pages in memory
+        return await anyio.to_thread.run_sync(guarded, limiter=self._readers)
 
     def partition_id(self, connection: sqlite3.Connection, partition: Partition) -> int:
         """The number of a partition in the file.
@@ -247,8 +247,8 @@ class EmbeddedLog:
 
         def finish() -> None:
             self._writer.close()
-            for connection in self._connections:
-                connection.close()
+            while self._idle:
+                self._idle.pop().close()
 
         await anyio.to_thread.run_sync(finish)
 
