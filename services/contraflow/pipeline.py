@@ -135,6 +135,7 @@ class Ring:
             services[f"decoder of {arm}"] = self._decode(arm)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._drain_when_done)
+            tasks.start_soon(self._keep_house)
             await self.supervisor.run(services)
             tasks.cancel_scope.cancel()
 
@@ -144,6 +145,11 @@ class Ring:
             for record in await reader.fetch(wait=1.0):
                 if decode(record.value or b"", Control).action is ControlAction.DONE:
                     self.drain.request("done")
+
+    async def _keep_house(self) -> None:
+        while True:
+            await anyio.sleep(_HOUSEKEEPING)
+            await self.log.clean({}, await self.log.groups())
 
     async def _neighbours(self) -> Neighbours:
         prompts = self._asked.prompts
@@ -219,6 +225,8 @@ class Ring:
         return ValidatorService(self.log, self.wire, config, tiers, embed, self.drain)
 
 
+_HOUSEKEEPING = 30.0
+"""Seconds between compactions: the state of a long run must not outgrow its texts."""
 _CRITERIA = ("unseen", "completeness", "stability", "decided")
 
 

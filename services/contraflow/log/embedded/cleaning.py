@@ -8,7 +8,7 @@ from contraflow.log.embedded.database import OFFSET_BITS
 
 __all__ = ["clean_some", "shrink"]
 
-_AT_ONCE = 2000
+_AT_ONCE = 5000
 
 
 def clean_some(
