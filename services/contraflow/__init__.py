@@ -1,1 +1,22 @@
-"""contraflow."""
+"""contraflow: finds, while two language models are still generating, where they behave differently."""
+
+from contraflow.embedder.cache import EmbeddingCache
+from contraflow.errors import ContraflowError
+from contraflow.events import Cluster, Embedding, Request, Text, Verdict
+from contraflow.experiment import Experiment
+from contraflow.results import Finding, Results
+from contraflow.runner import run
+
+__all__ = [
+    "Cluster",
+    "ContraflowError",
+    "Embedding",
+    "EmbeddingCache",
+    "Experiment",
+    "Finding",
+    "Request",
+    "Results",
+    "Text",
+    "Verdict",
+    "run",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ class EmbeddingCache:
         self._encoder = encoder
         self._salt = encoder.fingerprint.encode() + b"\0"
         digest = blake2b(self._salt, digest_size=6).hexdigest()
-        self.folder = folder or cache_folder() / "embeddings" / f"{encoder.dim}-{digest}"
+        root = Path(os.environ.get("CONTRAFLOW_EMBEDDINGS") or cache_folder() / "embeddings")
+        self.folder = folder or root / f"{encoder.dim}-{digest}"
         self._map_size = map_size
         self._bytes = 4 * encoder.dim
         self.dim = encoder.dim
