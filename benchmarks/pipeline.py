@@ -60,7 +60,7 @@ def instrument() -> None:
 
 
 def anonymous() -> float:
-    """This process's anonymous memory in MB."""
+    """Anonymous memory of the process in MB."""
     for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
         if line.startswith("Anonymous:"):
             return int(line.split()[1]) / 1024

@@ -133,7 +133,8 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _mix(*parts: tuple[float, Floats]) -> Floats:
-    return _unit(sum((np.float32(np.sqrt(share)) * direction for share, direction in parts), np.float32(0)))
+    terms = [np.float32(np.sqrt(share)) * direction for share, direction in parts]
+    return _unit(np.sum(np.stack(np.broadcast_arrays(*terms)), axis=0))
 
 
 def _zipf(n: int, exponent: float) -> NDArray[np.float64]:

@@ -136,7 +136,8 @@ def test_an_unfinished_run_is_not_resumed_with_another_configuration(experiment:
     with pytest.raises(RunConflict, match=r"seed: 0 -> 5"):
         contraflow.run(experiment(budget={"texts": 200}, seed=5), runs=runs)
     with pytest.raises(RunConflict, match="prompts"):
-        contraflow.run(experiment(budget={"texts": 200}, generator={"backend": "scripted", "world": "everyday", "batch": 256}), runs=runs)
+        everyday = {"backend": "scripted", "world": "everyday", "batch": 256}
+        contraflow.run(experiment(budget={"texts": 200}, generator=everyday), runs=runs)
 
 
 def test_a_run_folder_of_something_else_is_refused(experiment: Make, runs: Path) -> None:
