@@ -95,7 +95,7 @@ def test_twenty_five_kills_change_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 def test_ctrl_c_drains_keeps_everything_and_says_how_to_resume(tmp_path: Path) -> None:
-    path, runs = experiment_file(tmp_path, 20000), tmp_path / "runs"
+    path, runs = experiment_file(tmp_path, 8000), tmp_path / "runs"
     command = [sys.executable, "-m", "contraflow", "run", str(path), "--runs", str(runs)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while not (runs / "killed-1" / "log" / "log.sqlite3").exists():
@@ -106,8 +106,8 @@ def test_ctrl_c_drains_keeps_everything_and_says_how_to_resume(tmp_path: Path) -
     assert process.returncode == 130
     assert f"To resume: contraflow run {path}" in said
     before = decoded_texts(runs)
-    assert 0 < sum(before.values()) < 20000
-    resumed = subprocess.run([*command, "--set", "budget.texts=20000"], capture_output=True, text=True, timeout=50)
+    assert 0 < sum(before.values()) < 8000
+    resumed = subprocess.run([*command, "--set", "budget.texts=8000"], capture_output=True, text=True, timeout=50)
     assert "resuming in" in resumed.stdout
     assert resumed.returncode == 0
     after = decoded_texts(runs)
