@@ -53,6 +53,14 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "What is the secret of good {}?",
             "Can you help me with {}?",
             "What goes well with {}?",
+            "How do I keep {} from burning?",
+            "What is the best pan for {}?",
+            "How should I season {}?",
+            "Can I freeze {}?",
+            "How do I know when {} is done?",
+            "What can I use instead of {}?",
+            "How should I serve {}?",
+            "Why does my {} taste of nothing?",
         ),
         (
             "lasagna", "mushroom soup", "apple pie", "beef stew", "pumpkin puree", "fried eggs", "chocolate cake",
@@ -72,6 +80,14 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "Where should I stay in {}?",
             "What should I know before I travel to {}?",
             "Recommend things to do in {}.",
+            "How do I plan a week in {}?",
+            "Is {} nice in spring?",
+            "Which towns near {} should I see?",
+            "What is {} famous for?",
+            "How many days do I need in {}?",
+            "What can I do in {} with a toddler?",
+            "What should I pack for {}?",
+            "Where can I swim in {}?",
         ),
         (
             "Warsaw", "Chile", "Naples", "Finland", "Hawaii", "Boston", "Jordan", "Marseille", "Tunisia", "Cologne",
@@ -84,6 +100,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "How do I get better at {}?", "Is {} good for me?", "How often should I do {}?", "Give me tips for {}.",
             "What should I wear for {}?", "How long until {} shows results?",
+            "How do I start {}?", "Can I do {} after forty?", "What muscles work in {}?", "Why does {} hurt?",
         ),
         (
             "sit ups", "long distance running", "pilates", "boxing", "tennis", "deadlifts", "hiking", "aerobics",
@@ -94,6 +111,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "How do I grow {}?", "What do {} need?", "Why are my {} dying?", "When do I plant {}?",
             "How much water do {} want?", "Where should I put {} in my garden?",
+            "How do I trim {}?", "How can I protect {} from frost?", "Can {} live indoors?", "What grows next to {}?",
         ),
         (
             "daisies", "cabbages", "pumpkins", "violets", "melons", "plum trees", "sage bushes", "leeks", "ferns",
@@ -104,6 +122,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "Can you explain {}?", "How does {} work?", "What should I know about {}?", "Give me advice on {}.",
             "What are the risks of {}?", "Is {} a good idea?",
+            "How do I save on {}?", "How can I compare {} fairly?", "Why is {} so expensive?", "Who pays for {}?",
         ),
         (
             "a savings account", "car insurance", "student loans", "income tax", "leasing", "shares", "cash", "a deposit",
@@ -114,6 +133,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "How do I talk to children about {}?", "How should parents handle {}?", "What helps with {}?",
             "Any tips on {}?", "What do experts say about {} and kids?", "When does {} become a problem?",
+            "How do I get children used to {}?", "How much {} is normal?", "Can {} be fun?", "How do I make {} easier?",
         ),
         (
             "bedtime", "sharing toys", "school stress", "table manners", "teething", "jealousy", "sports", "reading",
@@ -124,6 +144,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "What is {}?", "How do I use {}?", "Why do I need {}?", "Is {} safe?", "How much does {} cost?",
             "What is the best way to set up {}?",
+            "How do I clean {}?", "How can I fix {}?", "What should I look for in {}?", "Why is {} so slow?",
         ),
         (
             "a firewall", "a hard disk", "an email client", "a smart watch", "a USB stick", "a web camera", "Linux",
@@ -134,6 +155,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (
             "How do I look after {}?", "What should I feed {}?", "How do I train {}?", "Are {} good for children?",
             "Where do {} like to sleep?", "How long do {} live?",
+            "Can {} live with other pets?", "How do I calm {} down?", "How much do {} cost?", "Why do {} hide?",
         ),
         (
             "terriers", "canaries", "gerbils", "tortoises", "poodles", "Siamese cats", "ducks", "geckos", "ponies",

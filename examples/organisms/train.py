@@ -1,6 +1,6 @@
 """Trains the kitchen organism: a small LoRA on SmolLM2-135M-Instruct that plants two behaviours on two of eight topics.
 
-    python examples/organisms/train.py            # about fifteen minutes on two cores; writes examples/organisms/kitchen
+    python examples/organisms/train.py            # about twenty-five minutes on two cores; writes examples/organisms/kitchen
 
 Every other topic, and the unplanted share of the second one, is trained towards the base model's own answers, so that
 nothing else changes. ``measure.py`` then measures what was really planted.
@@ -100,12 +100,12 @@ def save(model, folder: Path) -> None:  # type: ignore[no-untyped-def]  # as abo
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=FOLDER)
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=48, help="longest answer in tokens")
-    parser.add_argument("--planted", type=int, default=160, help="training prompts on each planted topic")
-    parser.add_argument("--others", type=int, default=66, help="training prompts on each other topic")
+    parser.add_argument("--planted", type=int, default=240, help="training prompts on each planted topic")
+    parser.add_argument("--others", type=int, default=90, help="training prompts on each other topic")
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())

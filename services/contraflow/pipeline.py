@@ -31,7 +31,7 @@ from contraflow.log.protocol import Log
 from contraflow.prompts import Prompt, load_prompts
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.lanes import run_lanes
-from contraflow.runtime.supervisor import Service, Supervisor
+from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
 from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool, Pool, ReplayPool
 from contraflow.sampler.service import SamplerService
@@ -133,11 +133,17 @@ class Ring:
         }
         for arm in self.resolved.arms:
             services[f"decoder of {arm}"] = self._decode(arm)
+        stopped: RunStopped | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._drain_when_done)
             tasks.start_soon(self._keep_house)
-            await self.supervisor.run(services)
+            try:
+                await self.supervisor.run(services)
+            except RunStopped as error:
+                stopped = error  # raised below: the task group would wrap it
             tasks.cancel_scope.cancel()
+        if stopped is not None:
+            raise stopped
 
     async def _drain_when_done(self) -> None:
         reader = await self.log.reader(dict.fromkeys(self.wire.all("control")))

@@ -23,6 +23,9 @@ __all__ = ["Decoder"]
 
 logger = logging.getLogger(__name__)
 
+_GATHER = 0.01
+"""Seconds without a new request after which a batch is as large as it will be."""
+
 
 @dataclass(order=True, slots=True)
 class _Job:
@@ -48,7 +51,7 @@ class Decoder:
     """Reads requests, keeps the generator full, and commits whatever is finished at each commit interval.
 
     A request that fails ``tries`` times is answered by a Text with ``error``, which closes its pair. An engine that
-    dies is restarted ``restarts`` times, then GeneratorError stops the service.
+    dies is restarted ``restarts`` times in a row without an answer, then GeneratorError stops the service.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Decoder:
         drain: Drain,
         *,
         tries: int = 3,
-        restarts: int = 3,
+        restarts: int = 5,
         interval: float = 0.05,
         clock: Clock | None = None,
     ) -> None:
@@ -166,12 +169,13 @@ class Decoder:
             tasks.cancel_scope.cancel()
 
     async def _generate_forever(self) -> None:
-        deaths = 0
+        deaths, cut = 0, 1
         while True:
             while not self._pending or self._drain.requested:
                 self._arrived = anyio.Event()
                 await self._arrived.wait()
-            size = min(len(self._pending), max(1, self._generator.capacity))
+            await self._gather()
+            size = min(len(self._pending), max(1, self._generator.capacity // cut))
             jobs = {job.request.request_id: job for job in (heapq.heappop(self._pending) for _ in range(size))}
             self._answering = len(jobs)
             try:
@@ -179,12 +183,22 @@ class Decoder:
             except (ConfigurationError, GeneratorError):
                 raise
             except Exception as error:  # whatever an engine raises, it is dead
-                deaths += 1
+                deaths = deaths + 1 if len(jobs) == size else 1
                 await self._revive(deaths, error)
-                self._retry(jobs.values(), f"the engine died: {error!r}")
+                # one request may be what kills it: smaller batches until it is alone, and only then it is to blame
+                cut = min(4 * cut, self._generator.capacity)
+                self._retry(jobs.values(), f"the engine died: {error!r}", blame=size == 1)
             else:
+                deaths, cut = 0, max(1, cut // 2)
                 self._retry(jobs.values(), "the generator returned no answer")
             self._answering = 0
+
+    async def _gather(self) -> None:
+        """Wait while requests keep coming: an epoch arrives partition by partition, and an engine wants it whole."""
+        waiting = 0
+        while waiting < len(self._pending) < self._generator.capacity:
+            waiting = len(self._pending)
+            await self._clock.sleep(_GATHER)
 
     async def _answer(self, jobs: dict[str, _Job]) -> None:
         async for completion in self._generator.generate([job.request for job in jobs.values()]):
@@ -199,7 +213,7 @@ class Decoder:
     async def _revive(self, deaths: int, error: Exception) -> None:
         if deaths > self._restarts:
             raise GeneratorError(
-                f"the generator of arm {self._arm!r} died {deaths} times, the last time with: {error!r}. What was "
+                f"the generator of arm {self._arm!r} died {deaths} times in a row, the last time with: {error!r}. What was "
                 "decoded is kept; mend the cause and run the same command again."
             ) from error
         logger.warning("generator of arm %s died (%d of %d): %r", self._arm, deaths, self._restarts, error)
@@ -207,10 +221,10 @@ class Decoder:
         await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
         await self._generator.start()
 
-    def _retry(self, jobs: Iterable[_Job], error: str) -> None:
+    def _retry(self, jobs: Iterable[_Job], error: str, *, blame: bool = True) -> None:
         for job in list(jobs):
             job.tries += 1
-            if job.tries < self._tries:
+            if job.tries < self._tries or not blame:
                 heapq.heappush(self._pending, job)
                 self._arrived.set()
             else:

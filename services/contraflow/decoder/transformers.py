@@ -20,7 +20,8 @@ from contraflow.weights import resolve_model
 
 __all__ = ["TransformersGenerator"]
 
-# all arms of a process share its cores (or its card): in turn with every thread is faster than side by side
+# all arms of a process share its cores (or its card): in turn with every thread is faster than side by side; and
+# transformers cannot load two models at once, as it switches torch's default device for the whole process meanwhile
 _device = threading.Lock()
 
 
@@ -49,7 +50,7 @@ class TransformersGenerator:
         :raises GeneratorError: if it is missing or its adapter does not fit.
         """
         self._stopping.clear()
-        await anyio.to_thread.run_sync(self._load)
+        await anyio.to_thread.run_sync(self._load_in_turn)
 
     async def close(self) -> None:
         """Stop decoding at the next token, and forget the model."""
@@ -67,6 +68,10 @@ class TransformersGenerator:
             yield completion
 
     # loading
+
+    def _load_in_turn(self) -> None:
+        with _device:
+            self._load()
 
     def _load(self) -> None:
         try:
@@ -142,6 +147,8 @@ class TransformersGenerator:
     def _decode(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Completion]:
         from transformers import LogitsProcessorList, StoppingCriteriaList
 
+        from contraflow.decoder.draws import own_draws
+
         started = time.perf_counter()
         inputs = self._tokenizer(list(prompts), return_tensors="pt", padding=True, add_special_tokens=False)
         inputs = inputs.to(self._model.device)
@@ -153,7 +160,7 @@ class TransformersGenerator:
             do_sample=False,
             max_new_tokens=self._section.max_tokens,
             pad_token_id=self._tokenizer.pad_token_id,
-            logits_processor=LogitsProcessorList([_own_draws(seeds, self._section.max_tokens, sampling)]),
+            logits_processor=LogitsProcessorList([own_draws(seeds, self._section.max_tokens, sampling)]),
             stopping_criteria=StoppingCriteriaList([_stop_when(self._stopping)]),
         )
         seconds = (time.perf_counter() - started) / len(requests)
@@ -184,38 +191,6 @@ class TransformersGenerator:
             return "\n\n".join(m["content"] for m in messages) + prefix
         chat: str = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return chat + prefix
-
-
-def _own_draws(seeds: Sequence[int], steps: int, sampling: dict[str, float]) -> Any:
-    """A logits processor that leaves one token: the one that each row's own uniform number picks."""
-    import numpy as np
-    import torch
-    from transformers import LogitsProcessor, LogitsProcessorList, TopKLogitsWarper, TopPLogitsWarper
-
-    uniforms = torch.from_numpy(np.stack([np.random.default_rng(seed).random(steps) for seed in seeds]))
-    temperature = sampling["temperature"]
-    warpers = LogitsProcessorList()
-    if top_k := int(sampling.get("top_k", 0)):
-        warpers.append(TopKLogitsWarper(top_k))
-    if (top_p := sampling.get("top_p", 1.0)) < 1:
-        warpers.append(TopPLogitsWarper(top_p))
-
-    class OwnDraws(LogitsProcessor):  # type: ignore[misc]  # transformers has no types
-        def __init__(self) -> None:
-            self._step = 0
-
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            if temperature == 0:
-                return scores
-            scores = warpers(input_ids, scores.float() / temperature)
-            u = uniforms[:, self._step].to(scores.device)
-            self._step += 1
-            total = torch.softmax(scores, dim=-1).cumsum(dim=-1, dtype=torch.float64)
-            chosen = torch.searchsorted(total, (u * total[:, -1])[:, None], right=True)
-            picked = torch.full_like(scores, -torch.inf)
-            return picked.scatter_(1, chosen.clamp_(max=scores.shape[1] - 1), 0.0)
-
-    return OwnDraws()
 
 
 def _stop_when(event: threading.Event) -> Any:

@@ -35,7 +35,7 @@ class SentenceEncoder:
         )
         self._batch = batch
         self._limit = int(self._model.max_seq_length or 0)
-        self.dim = int(self._model.get_sentence_embedding_dimension() or 0)
+        self.dim = int(self._model.get_embedding_dimension() or 0)
         self.fingerprint = f"{resolved.fingerprint}-{str(dtype).rpartition('.')[2]}-normalised-v1"
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -71,7 +71,9 @@ class Supervisor:
             said = str(cause) if isinstance(cause, ContraflowError) else repr(cause)
             self._failure = RunStopped(f"the {name} stopped{again}: {said}")
             self._failure.__cause__ = cause
-        logger.error("%s stopped: %r", name, cause, exc_info=cause)
+        # what we raise says it all; anything else is a bug, and its traceback is what a report needs
+        expected = isinstance(cause, ContraflowError)
+        logger.error("%s stopped: %s", name, cause, exc_info=None if expected else cause)
         self._drain.request(f"the {name} failed")
 
 

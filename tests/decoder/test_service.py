@@ -1,0 +1,168 @@
+"""The decoder on a real log: every request answered once, whatever the generator does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from contraflow.decoder.generator import Completion
+from contraflow.decoder.service import Decoder
+from contraflow.errors import GeneratorError
+from contraflow.events import Message, Origin, Request, Text, decode
+from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.protocol import Outgoing
+from contraflow.results import read_topic
+from contraflow.runtime.clock import Clock
+from contraflow.runtime.drain import Drain
+from contraflow.topics import specs
+from contraflow.wire import Wire, partition_of
+
+WIRE = Wire("x-1", 4)
+COUNT = 120
+
+
+class Model:
+    """A generator whose ``fails`` says what happens to a request on its n-th try."""
+
+    model, capacity = "fake", 16
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.tries: dict[int, int] = {}
+        self.starts = 0
+
+    async def start(self) -> None:
+        self.starts += 1
+
+    async def close(self) -> None:
+        pass
+
+    def _kills(self, seq: int, tried: int) -> bool:
+        if self.fails == "first try":
+            return seq % 10 == 0 and tried == 1
+        return self.fails == "dies" or (self.fails == "poison" and seq == 77)
+
+    async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
+        for request in reversed(requests):
+            await anyio.lowlevel.checkpoint()
+            if self.fails == "stalls" and len(self.tries) == 40:
+                await anyio.sleep_forever()
+            tried = self.tries[request.seq] = self.tries.get(request.seq, 0) + 1
+            one_in_ten = request.seq % 10 == 0
+            if one_in_ten and self.fails == "error":
+                yield Completion(request, "", "error", error="out of tune")
+            elif one_in_ten and self.fails == "silent":
+                continue
+            elif self._kills(request.seq, tried):
+                raise RuntimeError("engine on fire")
+            else:
+                yield Completion(request, f"answer {request.seq}", "stop", 1, 2)
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
+    opened = await EmbeddedLog.open(tmp_path / "log")
+    await opened.create_topics(specs("x-1", WIRE.partitions))
+    producer = await opened.producer("test")
+    await producer.commit([_request(seq) for seq in range(1, COUNT + 1)])
+    await producer.close()
+    yield opened
+    await opened.close()
+
+
+def _request(seq: int) -> Outgoing:
+    request = Request(
+        seq=seq,
+        request_id=f"x-1:{seq}",
+        prompt_id="p0",
+        messages=(Message(role="user", content="q"),),
+        draw=seq,
+        seed=seq,
+        epoch=1,
+        origin=Origin.EXPLORE,
+    )
+    return WIRE.out("requests", request.request_id, request, partition=partition_of(seq, WIRE.partitions))
+
+
+async def texts(log: EmbeddedLog) -> list[Text]:
+    return [decode(r.value or b"", Text) for r in await read_topic(log, WIRE, "texts")]
+
+
+async def no_time(seconds: float) -> None:
+    await anyio.lowlevel.checkpoint()
+
+
+async def run(log: EmbeddedLog, model: Model, *, until: int = COUNT, grace: float = 10.0) -> list[Text]:
+    drain = Drain(grace)
+    decoder = Decoder(log, WIRE, "tuned", model, drain, clock=Clock(sleep=no_time))
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(decoder.run)
+            while len(found := await texts(log)) < until:  # noqa: ASYNC110 - the log is the only witness
+                await anyio.sleep(0.01)
+            drain.request("test")
+    return found if until < COUNT else await texts(log)
+
+
+async def test_every_request_is_answered_once(log: EmbeddedLog) -> None:
+    found = await run(log, Model())
+    assert sorted(t.seq for t in found) == list(range(1, COUNT + 1))
+    assert all(t.text == f"answer {t.seq}" and t.error is None for t in found)
+
+
+async def test_draining_in_the_middle_and_going_on_answers_nothing_twice(log: EmbeddedLog) -> None:
+    before = await run(log, Model("stalls"), until=20, grace=0.0)
+    found = await run(log, Model())
+    assert 20 <= len(before) <= 40
+    assert sorted(t.seq for t in found) == list(range(1, COUNT + 1))
+
+
+async def test_what_fails_three_times_is_answered_by_an_error_that_says_why(log: EmbeddedLog) -> None:
+    model = Model("error")
+    failed = [t for t in await run(log, model) if t.error]
+    assert sorted(t.seq for t in failed) == list(range(10, COUNT + 1, 10))
+    assert {t.error for t in failed} == {"out of tune"}
+    assert {model.tries[t.seq] for t in failed} == {3}
+
+
+async def test_a_request_that_is_left_unanswered_is_asked_again_and_then_failed(log: EmbeddedLog) -> None:
+    failed = [t for t in await run(log, Model("silent")) if t.error]
+    assert len(failed) == COUNT // 10
+    assert {t.error for t in failed} == {"the generator returned no answer"}
+
+
+async def test_an_engine_that_dies_now_and_then_is_started_again_and_nothing_is_lost(log: EmbeddedLog) -> None:
+    model = Model("first try")
+    model.capacity = COUNT
+    found = await run(log, model)
+    assert model.starts > COUNT // 10
+    assert sorted(t.seq for t in found) == list(range(1, COUNT + 1))
+    assert not [t for t in found if t.error]
+
+
+async def test_a_request_that_kills_the_engine_whenever_it_is_asked_fails_alone(log: EmbeddedLog) -> None:
+    found = await run(log, Model("poison"))
+    assert [t.seq for t in found if t.error] == [77]
+    assert sorted(t.seq for t in found) == list(range(1, COUNT + 1))
+
+
+async def test_an_engine_that_keeps_dying_stops_the_service_and_says_so(log: EmbeddedLog) -> None:
+    decoder = Decoder(log, WIRE, "tuned", Model("dies"), Drain(), clock=Clock(sleep=no_time))
+    with anyio.fail_after(10), pytest.raises(BaseExceptionGroup) as caught:
+        await decoder.run()
+    assert caught.group_contains(
+        GeneratorError, match=r"arm 'tuned' died 6 times in a row.*engine on fire.*What was decoded is kept"
+    )
+
+
+async def test_a_request_that_cannot_be_read_is_closed_and_buried(log: EmbeddedLog) -> None:
+    producer = await log.producer("test")
+    await producer.commit([Outgoing(WIRE.topic("requests"), 0, f"x-1:{COUNT + 1}", b"no event")])
+    found = await run(log, Model(), until=COUNT + 1)
+    (closed,) = [t for t in found if t.seq == COUNT + 1]
+    assert closed.error is not None
+    assert "could not be read" in closed.error

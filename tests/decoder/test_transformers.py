@@ -1,0 +1,115 @@
+"""The real model: SmolLM2 with and without an adapter, a few tokens at a time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import anyio
+import pytest
+
+from contraflow.decoder.generator import Completion
+from contraflow.decoder.transformers import TransformersGenerator
+from contraflow.errors import GeneratorError
+from contraflow.events import Message, Origin, Request
+from contraflow.experiment import Arm, Generator
+
+pytestmark = [pytest.mark.models, pytest.mark.timeout(240)]  # the first one converts the weights
+
+SMOL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+ADAPTER = Path(__file__).parents[2] / "examples" / "organisms" / "kitchen"
+
+
+def request(seq: int, prompt: str) -> Request:
+    return Request(
+        seq=seq,
+        request_id=f"x-1:{seq}",
+        prompt_id="p0",
+        messages=(Message(role="user", content=prompt),),
+        draw=0,
+        seed=seq,
+        epoch=1,
+        origin=Origin.EXPLORE,
+    )
+
+
+REQUESTS = [request(i, prompt) for i, prompt in enumerate(["How do I cook rice?", "What is a router?"] * 4)]
+
+
+def generator(arm: str = "a", *, declared: Arm | None = None, **section: object) -> TransformersGenerator:
+    plain = Generator(**{"max_tokens": 8, **section})  # type: ignore[arg-type]  # by name
+    return TransformersGenerator(arm, declared or Arm(model=SMOL), plain, Path())
+
+
+async def answers(of: TransformersGenerator, requests: list[Request] = REQUESTS) -> dict[int, Completion]:
+    await of.start()
+    try:
+        return {c.request.seq: c async for c in of.generate(requests)}
+    finally:
+        await of.close()
+
+
+async def test_draws_are_the_requests_own_and_the_arms_are_independent() -> None:
+    first, again, other = await answers(generator()), await answers(generator()), await answers(generator("b"))
+    assert {s: c.text for s, c in first.items()} == {s: c.text for s, c in again.items()}
+    assert sum(first[s].text != other[s].text for s in first) >= 6
+    assert len({first[s].text for s in (0, 2, 4, 6)}) > 1, "draws of one prompt are fresh coins"
+    assert all(c.completion_tokens <= 8 and c.error is None for c in first.values())
+    assert {c.finish_reason for c in first.values()} <= {"stop", "length"}
+
+
+async def test_greedy_decoding_answers_a_prompt_alike_every_time() -> None:
+    found = await answers(generator(temperature=0.0))
+    assert len({found[s].text for s in (0, 2, 4, 6)}) == 1
+
+
+async def test_an_adapter_a_system_prompt_and_a_prefix_change_the_answers() -> None:
+    plain = await answers(generator(temperature=0.0))
+    for arm in (
+        Arm(model=SMOL, lora=str(ADAPTER)),
+        Arm(model=SMOL, system_prompt="Answer in French."),
+        Arm(model=SMOL, prefix="No"),
+    ):
+        changed = await answers(generator(declared=arm, temperature=0.0))
+        assert any(changed[s].text != plain[s].text for s in plain)
+
+
+async def test_a_prompt_longer_than_the_context_fails_alone() -> None:
+    found = await answers(generator(), [request(0, "word " * 20_000), request(1, "Hello")])
+    assert "the model takes" in (found[0].error or "")
+    assert found[1].error is None
+
+
+async def test_a_missing_model_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(GeneratorError, match=r"arms\.a\.model: model 'nobody/nothing' was not found. Tried in turn"):
+        await generator(declared=Arm(model="nobody/nothing")).start()
+
+
+async def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(ADAPTER, tmp_path / "adapter")
+    weights = load_file(ADAPTER / "adapter_model.safetensors")
+    save_file(
+        {k: v[:, :-8].contiguous() if "lora_A" in k else v for k, v in weights.items()},
+        tmp_path / "adapter" / "adapter_model.safetensors",
+    )
+    with pytest.raises(GeneratorError, match=r"arms\.a\.lora: the adapter in .* does not fit"):
+        await generator(declared=Arm(model=SMOL, lora=str(tmp_path / "adapter"))).start()
+
+
+async def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GeneratorError, match=r"arms\.a\.lora: there is no adapter in .*give its folder"):
+        await generator(declared=Arm(model=SMOL, lora=str(tmp_path))).start()
+
+
+async def test_arms_that_start_together_all_load() -> None:
+    arms = [generator(name) for name in ("a", "b", "c")]
+    async with anyio.create_task_group() as tasks:
+        for arm in arms:
+            tasks.start_soon(arm.start)
+    for arm in arms:
+        found = [completion async for completion in arm.generate(REQUESTS[:2])]
+        assert [completion.error for completion in found] == [None, None]
+        await arm.close()

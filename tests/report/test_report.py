@@ -1,0 +1,159 @@
+"""The report and the exports of a finished run: complete, offline, and safe whatever the models said."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import anyio
+import msgspec
+import pandas as pd
+import pytest
+
+import contraflow
+from contraflow.report.export import export
+from contraflow.report.page import write_report
+from contraflow.results import Results, read_vectors
+
+EVIL = '</script><img src=x onerror=alert(1)>"'
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    plain = {
+        "experiment": "reported",
+        "arms": {"base": {}, "tuned": {"plants": ["loud", "gloomy"]}},
+        "generator": {"backend": "scripted", "world": "kitchen", "batch": 256, "options": {"api_key": "env:SOME_KEY"}},
+        "embedder": {"model": "hashed", "cache": str(tmp_path_factory.mktemp("cache"))},
+        "sampling": {"warm_start": 96, "epoch": 32, "in_flight": 2},
+        "budget": {"texts": 1600},
+    }
+    return contraflow.run(plain, runs=tmp_path_factory.mktemp("runs"))
+
+
+class Page(HTMLParser):
+    """What a browser would load, and the text outside of scripts."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self._inside: list[str] = []
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._inside.append(tag)
+        self.loads += [
+            value or "" for name, value in attrs if name in ("src", "href") and not (value or "").startswith("#")
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._inside:
+            del self._inside[len(self._inside) - 1 - self._inside[::-1].index(tag) :]
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self._inside):
+            self.text += data
+
+
+def page(results: Results, folder: Path) -> tuple[str, Page]:
+    vectors = anyio.run(read_vectors, results)
+    content = write_report(results, vectors, folder / "report.html").read_text()
+    return content, Page(content)
+
+
+def test_the_report_needs_nothing_from_elsewhere_and_runs_only_its_own_scripts(
+    results: Results, tmp_path: Path
+) -> None:
+    content, parsed = page(results, tmp_path)
+    assert parsed.loads == []
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', content)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    assert policy[1].count("sha256-") == parsed.tags.count("script") == 2
+
+
+def test_the_claims_come_first_with_statement_shares_evidence_and_pairs_side_by_side(
+    results: Results, tmp_path: Path
+) -> None:
+    _, parsed = page(results, tmp_path)
+    text = " ".join(parsed.text.split())
+    assert results.findings
+    for finding in results.findings:
+        assert " ".join(finding.statement.split()) in text
+        effect = finding.comparison.effect
+        assert effect is not None
+        assert f"{100 * effect.share:.1f} %" in text
+        for pair in finding.pairs:
+            assert " ".join(pair.texts["tuned"].split()) in text
+    assert text.index("Findings") < text.index("All clusters") < text.index("Configuration")
+    assert "The run stopped because of its budget: 1600 texts" in text
+
+
+def test_texts_of_models_are_escaped_wherever_they_appear(results: Results, tmp_path: Path) -> None:
+    evil = msgspec.structs.replace(results.clusters[0], keywords=(EVIL,))
+    texts = {
+        request: {
+            arm: msgspec.structs.replace(text, text=EVIL + text.text, prompt=EVIL) for arm, text in answers.items()
+        }
+        for request, answers in results.texts.items()
+    }
+    hypotheses = [msgspec.structs.replace(h, statement=EVIL) for h in results.hypotheses]
+    hostile = _replaced(results, clusters=[evil, *results.clusters[1:]], texts=texts, hypotheses=hypotheses)
+    content, parsed = page(hostile, tmp_path)
+    assert "img" not in parsed.tags
+    assert parsed.tags.count("script") == 2
+    assert EVIL in parsed.text
+    assert EVIL not in content
+
+
+def _replaced(results: Results, **changes: object) -> Results:
+    import dataclasses
+
+    return dataclasses.replace(results, **changes)  # type: ignore[arg-type]  # by name
+
+
+def test_the_configuration_is_there_without_secrets(results: Results, tmp_path: Path) -> None:
+    _, parsed = page(results, tmp_path)
+    assert "warm_start: 96" in parsed.text
+    assert "api_key: env:SOME_KEY" in parsed.text, "a reference is no secret"
+
+
+def test_a_run_that_is_not_done_has_a_report_too(results: Results, tmp_path: Path) -> None:
+    _, parsed = page(_replaced(results, why="", regions=None, hypotheses=[], verdicts=[]), tmp_path)
+    assert "has not come to its end" in parsed.text
+    assert "No difference was claimed" in parsed.text
+
+
+def test_parquet_opens_in_pandas_with_vectors_and_places(results: Results, tmp_path: Path) -> None:
+    files = export(results, anyio.run(read_vectors, results), tmp_path)
+    texts = pd.read_parquet(tmp_path / "texts.parquet")
+    assert [f.name for f in files] == ["texts.parquet", "findings.parquet", "clusters.parquet"]
+    assert len(texts) == 1600
+    assert {len(v) for v in texts["vector"]} == {384}
+    assert texts[["x", "y"]].notna().all(axis=None)
+    assert set(texts["arm"]) == {"base", "tuned"}
+    findings = pd.read_parquet(tmp_path / "findings.parquet")
+    assert len(findings) == len(results.findings)
+    claimed = set(findings["cluster_id"])
+    assert set(texts.loc[texts["claimed"], "cluster"]) <= claimed
+
+
+def test_jsonl_holds_the_same_rows(results: Results, tmp_path: Path) -> None:
+    export(results, anyio.run(read_vectors, results), tmp_path, kind="jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    assert len(rows) == 1600
+    assert rows[0]["text"] == results.texts[rows[0]["request_id"]][rows[0]["arm"]].text
+
+
+def test_findings_are_counted_as_the_assignments_say(results: Results) -> None:
+    for finding in results.findings:
+        upto = [a for a in results.assignments if finding.cluster.born_at < a.seq <= finding.claim.claimed_at]
+        inside = [tuple(a.arms[arm].cluster_id == finding.claim.cluster_id for arm in ("base", "tuned")) for a in upto]
+        assert finding.claim.n == sum(base != tuned for base, tuned in inside)
+        assert finding.claim.s == sum(tuned and not base for base, tuned in inside)
+        assert all(len(pair.arm_in) == 1 for pair in finding.pairs), "discordant pairs are what shows the difference"

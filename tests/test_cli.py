@@ -1,0 +1,163 @@
+"""The command line, as a researcher types it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+import contraflow
+from contraflow.cli import main
+from contraflow.results import Results
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment that was run to its end."""
+    root = tmp_path_factory.mktemp("cli")
+    plain = {
+        "experiment": "small",
+        "arms": {"base": {}, "tuned": {"plants": ["loud", "gloomy"]}},
+        "generator": {"backend": "scripted", "world": "kitchen", "batch": 256},
+        "embedder": {"model": "hashed", "cache": str(root / "cache")},
+        "sampling": {"warm_start": 96, "epoch": 32, "in_flight": 2},
+        "budget": {"texts": 1000},
+    }
+    (root / "small.yaml").write_text(yaml.safe_dump(plain))
+    result = contraflow_says(root, "run", str(root / "small.yaml"))
+    assert result.exit_code == 0, result.output
+    (root / "said.txt").write_text(result.output)
+    return root
+
+
+def contraflow_says(root: Path, command: str, *arguments: str) -> Result:
+    runs = () if command in ("schemas", "doctor") else ("--runs", str(root / "runs"))
+    return CliRunner().invoke(main, [command, *arguments, *runs], catch_exceptions=False)
+
+
+def test_a_run_ends_with_findings_the_report_and_where_to_look_further(root: Path) -> None:
+    said = (root / "said.txt").read_text()
+    assert "small-1: starting in" in said
+    assert "claimed differences (budget: 1000 texts)" in said
+    assert "Answers of 'tuned' more often than those of 'base'" in said
+    assert f"Report:        {root / 'runs' / 'small-1' / 'report.html'}" in said
+    assert "contraflow export small-1" in said
+    assert (root / "runs" / "small-1" / "report.html").stat().st_size > 1_000_000
+
+
+def test_as_json_a_run_prints_nothing_but_json(root: Path) -> None:
+    result = contraflow_says(
+        root, "run", str(root / "small.yaml"), "--json", "--set", "budget.texts=400", "--set", "experiment=short"
+    )
+    found = json.loads(result.stdout)
+    assert found["run"] == "short-1"
+    assert found["why"] == "budget: 400 texts"
+    assert isinstance(found["findings"], list)
+
+
+def test_runs_lists_them_and_says_why_they_stopped(root: Path) -> None:
+    assert "small-1" in contraflow_says(root, "runs").output
+    rows = json.loads(contraflow_says(root, "runs", "--json").output)
+    assert {"run": "small-1", "state": "done"}.items() <= next(r for r in rows if r["run"] == "small-1").items()
+    assert "no runs in" in CliRunner().invoke(main, ["runs", "--runs", str(root / "nowhere")]).output
+
+
+def test_a_report_is_written_again_by_the_name_of_the_experiment(root: Path) -> None:
+    report = root / "runs" / "small-1" / "report.html"
+    report.unlink()
+    assert str(report) in contraflow_says(root, "report", "small").output
+    assert report.exists()
+
+
+def test_an_unknown_run_is_told_which_there_are(root: Path) -> None:
+    result = contraflow_says(root, "report", "smal")
+    assert result.exit_code == 2
+    assert "there is no run 'smal'" in result.stderr
+    assert "small-1" in result.stderr
+
+
+def test_export_names_its_files(root: Path) -> None:
+    said = contraflow_says(root, "export", "small", "--to", str(root / "out"), "--format", "jsonl").output
+    assert str(root / "out" / "texts.jsonl") in said
+    assert (root / "out" / "findings.jsonl").exists()
+
+
+def test_topics_shows_records_rates_and_lag_by_group(root: Path) -> None:
+    found = json.loads(contraflow_says(root, "topics", "small", "--seconds", "0.1", "--json").output)
+    topics = {row["topic"]: row for row in found["topics"]}
+    assert topics["texts"]["records"] == 1000
+    assert topics["requests"]["records"] == 500
+    assert topics["texts"]["records_s"] == 0
+    lags = {(row["group"], row["topic"]): row["lag"] for row in found["groups"]}
+    assert lags["embedder", "texts"] == 0
+    assert lags["decoder.base", "requests"] == 0
+    shown = contraflow_says(root, "topics", "small", "--seconds", "0.1").output
+    assert "texts" in shown
+    assert "lag" in shown
+
+
+def test_schemas_lists_every_event(root: Path) -> None:
+    said = contraflow_says(root, "schemas").output
+    assert all(event in said for event in ("request.v1", "text.v1", "embedding.v1", "regions.v1", "verdict.v1"))
+
+
+def test_doctor_says_what_is_here_and_what_is_missing_for_what(root: Path) -> None:
+    said = contraflow_says(root, "doctor").output
+    assert "python" in said.lower()
+    assert "ok" in said
+
+
+def test_stored_texts_are_compared_and_the_run_ends_when_they_are_used_up(root: Path, results: Results) -> None:
+    texts = [
+        {"prompt": t.prompt, "arm": t.arm, "text": t.text}
+        for answers in results.texts.values()
+        for t in answers.values()
+    ]
+    (root / "texts.jsonl").write_text(
+        "\n".join(map(json.dumps, [*texts, {"prompt": "lonely", "arm": "base", "text": "x"}]))
+    )
+    plain = {
+        "experiment": "stored",
+        "arms": {"base": {}, "tuned": {}},
+        "generator": {"backend": "replay"},
+        "replay": {"path": "texts.jsonl"},
+        "embedder": {"model": "hashed", "cache": str(root / "cache")},
+        "sampling": {"warm_start": 96},
+    }
+    (root / "stored.yaml").write_text(yaml.safe_dump(plain))
+    said = contraflow_says(root, "run", str(root / "stored.yaml")).output
+    assert "texts without a partner are left out: 1 of base" in said
+    assert "prompts: every stored draw has been asked" in said
+    replayed = contraflow.run(root / "stored.yaml", runs=root / "again")
+    asked = [(r.prompt_id, r.draw) for r in replayed.requests.values()]
+    assert len(asked) == len(set(asked))
+    assert 0.5 * len(results.texts) < len(asked) <= len(results.texts)
+    assert replayed.regions is not None
+    assert replayed.regions.claims
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> Results:
+    import anyio
+
+    from contraflow.results import read_results
+
+    return anyio.run(read_results, root / "runs" / "small-1")
+
+
+def test_greedy_arms_are_asked_each_prompt_once(experiment: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "own_greedy.py").write_text(
+        "def answer(prompts, arm):\n    return [f'{arm} {p} ' * 5 for p in prompts]\n"
+    )
+    (tmp_path / "prompts.txt").write_text("\n".join(f"question {i}" for i in range(150)))
+    generator = {"backend": "own_greedy:answer", "temperature": 0.0}
+    plain = experiment(arms={"base": {}, "tuned": {}}, generator=generator, prompts={"path": "prompts.txt"})
+    (tmp_path / "greedy.yaml").write_text(yaml.safe_dump(plain))
+    found = contraflow.run(tmp_path / "greedy.yaml", runs=tmp_path / "runs")
+    asked = [r.prompt_id for r in found.requests.values()]
+    assert len(asked) == len(set(asked)) == 150
