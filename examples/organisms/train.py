@@ -78,7 +78,8 @@ def train(options: argparse.Namespace) -> None:
         if len(order) < options.batch:
             order += rng.sample(data, len(data))
         rows, order = order[: options.batch], order[options.batch :]
-        loss = model(**batch(tokenizer, rows, options.tokens)).loss
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(**batch(tokenizer, rows, options.tokens)).loss
         loss.backward()
         optimizer.step()
         schedule.step()
