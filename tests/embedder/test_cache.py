@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.hashed import HashedEncoder
-from contraflow.errors import FormatTooNew
+from contraflow.errors import FormatTooNew, LogError
 
 TEXTS = [f"text number {i}" for i in range(300)]
 
@@ -104,6 +106,50 @@ def test_a_cache_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         transaction.put(b"contraflow-format", b"99")
     with pytest.raises(FormatTooNew, match=r"format 99.*embedder\.cache"):
         EmbeddingCache(HashedEncoder(), tmp_path)
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """The kernel refuses to let any file of this process grow past ``size``, as a full disk would."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+
+
+FAILED = r"embedding cache {}.* cannot be used .*Free some space.*embedder\.cache.*run the same command again"
+
+
+def test_a_full_disk_is_no_texts_fault_and_the_cache_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    with EmbeddingCache(HashedEncoder(), tmp_path) as cache:
+        cache.get_embeddings(TEXTS[:10])
+        with no_file_beyond(1 << 17), pytest.raises(LogError, match=FAILED.format(tmp_path)):
+            cache.get_embeddings(TEXTS)
+        assert cache.embed(TEXTS[:10]).cached.all()
+        assert not cache.embed(TEXTS).cached.all()
+        assert cache.embed(TEXTS).cached.all()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LogError, match=FAILED.format(tmp_path / "file")):
+        EmbeddingCache(HashedEncoder(), tmp_path / "file")
+
+
+def test_a_folder_that_lmdb_cannot_open_is_said(tmp_path: Path) -> None:
+    (tmp_path / "lock.mdb").mkdir()
+    with pytest.raises(LogError, match=FAILED.format(tmp_path)):
+        EmbeddingCache(HashedEncoder(), tmp_path)
+
+
+def test_a_cache_that_was_closed_says_so_and_closes_again(tmp_path: Path) -> None:
+    cache = EmbeddingCache(HashedEncoder(), tmp_path)
+    cache.close()
+    with pytest.raises(LogError, match=FAILED.format(tmp_path)):
+        cache.get_embeddings(["x"])
+    cache.close()
 
 
 _WRITE = """

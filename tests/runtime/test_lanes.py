@@ -8,7 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from contraflow.errors import ConfigurationError
+from contraflow.embedder.cache import EmbeddingCache
+from contraflow.embedder.hashed import HashedEncoder
+from contraflow.errors import ConfigurationError, ContraflowError, GeneratorError, LogError
 from contraflow.log.embedded import EmbeddedLog
 from contraflow.log.protocol import Outgoing, Partition, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, TooManyDeadLetters
@@ -109,11 +111,38 @@ def test_more_than_a_tenth_of_the_last_500_is_too_many() -> None:
         within.failed("boom") if number % 11 == 0 else within.passed()
 
 
-async def test_what_is_the_services_own_fault_buries_nothing() -> None:
+@pytest.mark.parametrize("fault", [ConfigurationError, GeneratorError, LogError])
+async def test_what_is_the_services_own_fault_buries_nothing(fault: type[ContraflowError]) -> None:
     class Broken(Upper):
         async def process(self, records: Sequence[Record]) -> list[Outgoing]:
-            raise ConfigurationError("embedder.model: gone")
+            raise fault("embedder.model: gone")
 
     record = Record(IN, 0, 0, "k", b"v", {}, 0)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(fault):
         await process_or_bury(Broken(), [record, record], DeadLetterLimit(IN))
+
+
+class Cached(Upper):
+    """Looks every record up in an embedding cache before it answers."""
+
+    def __init__(self, cache: EmbeddingCache) -> None:
+        super().__init__()
+        self._cache = cache
+
+    async def process(self, records: Sequence[Record]) -> list[Outgoing]:
+        self._cache.embed([r.key for r in records])
+        return await super().process(records)
+
+
+async def test_a_failing_embedding_cache_buries_no_text_and_the_next_start_answers_them_all(
+    log: EmbeddedLog, tmp_path: Path
+) -> None:
+    await send(log, [b"a"] * 20)
+    cache = EmbeddingCache(HashedEncoder(), tmp_path / "cache")
+    cache.close()
+    with anyio.fail_after(10), pytest.raises(BaseExceptionGroup) as caught:
+        await run_lanes(log, f"{RUN}.upper", IN, Cached(cache), Drain())
+    assert caught.group_contains(LogError, match="embedding cache")
+    assert await read(log, dead_letters(IN)) == await read(log, OUT) == []
+    with EmbeddingCache(HashedEncoder(), tmp_path / "cache") as cache:
+        await until(log, Cached(cache), 20)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contraflow.embedder.encoder import Encoder
-from contraflow.errors import FormatTooNew
+from contraflow.errors import FormatTooNew, LogError
 from contraflow.weights import cache_folder
 
 __all__ = ["CacheStatistics", "Embedded", "EmbeddingCache"]
@@ -54,6 +55,8 @@ class EmbeddingCache:
     map keeps its file whole through a crash of the process, and what a power cut takes is encoded again. A damaged file
     is set aside and rebuilt.
 
+    :raises LogError: here and from every look-up, if the folder cannot be read or written: its disk is full, or it is not ours.
+
     Example::
 
         with EmbeddingCache(HashedEncoder()) as cache:
@@ -71,7 +74,8 @@ class EmbeddingCache:
         self.dim = encoder.dim
         self.fingerprint = encoder.fingerprint
         self.statistics = CacheStatistics()
-        self._environment = self._open()
+        with self._in_words():
+            self._environment = self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +86,11 @@ class EmbeddingCache:
         self.close()
 
     def close(self) -> None:
-        """Sync and close."""
-        self._environment.sync(True)
+        """Sync and close; what could not be synced is only encoded again, and said in a warning."""
+        try:
+            self._environment.sync(True)
+        except lmdb.Error as error:  # raised, it would hide the error that a caller is closing for
+            logger.warning("the embedding cache %s could not be synced: %s", self.folder, error)
         self._environment.close()
 
     def get_embeddings(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -93,11 +100,8 @@ class EmbeddingCache:
     def embed(self, texts: Sequence[str]) -> Embedded:
         """The vectors, and for each text whether it was cached and whether it was cut."""
         keys = [self._key(text) for text in texts]
-        try:
-            found = self._read(keys)
-        except lmdb.CorruptedError:
-            self._set_aside()
-            found = self._read(keys)
+        with self._in_words():
+            found = self._read_or_rebuild(keys)
         missing = {key: text for key, text, hit in zip(keys, texts, found.cached, strict=True) if not hit}
         if missing:
             self._fill(found, keys, self._encode(missing))
@@ -107,6 +111,24 @@ class EmbeddingCache:
 
     def _key(self, text: str) -> bytes:
         return blake2b(self._salt + text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        """Makes what LMDB or the disk says a LogError: it is the folder's fault, and no text's."""
+        try:
+            yield
+        except (lmdb.Error, OSError) as error:
+            raise LogError(
+                f"the embedding cache {self.folder} cannot be used ({error}). Free some space on its disk, or choose "
+                "another folder with embedder.cache, and run the same command again."
+            ) from error
+
+    def _read_or_rebuild(self, keys: Sequence[bytes]) -> Embedded:
+        try:
+            return self._read(keys)
+        except lmdb.CorruptedError:
+            self._set_aside()
+            return self._read(keys)
 
     def _read(self, keys: Sequence[bytes]) -> Embedded:
         found = Embedded(
@@ -133,7 +155,8 @@ class EmbeddingCache:
         vectors, truncated = self._encoder.encode(list(missing.values()))
         self.statistics.encoded += len(missing)
         fresh = {key: (vectors[i], bool(truncated[i])) for i, key in enumerate(missing)}
-        self._write([(key, self._value(vector, cut)) for key, (vector, cut) in fresh.items()])
+        with self._in_words():
+            self._write([(key, self._value(vector, cut)) for key, (vector, cut) in fresh.items()])
         return fresh
 
     def _value(self, vector: NDArray[np.float32], truncated: bool) -> bytes:

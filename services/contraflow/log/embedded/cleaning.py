@@ -44,13 +44,27 @@ def _slowest(connection: sqlite3.Connection, partition: int, end: int, groups: f
 
 
 def _compact(connection: sqlite3.Connection, partition: int, safe: int) -> int:
+    gone = _drop_superseded(connection, partition, safe)
+    if gone < _AT_ONCE:  # none is left, so a tombstone below ``safe`` is all that there is of its key
+        gone += _drop_tombstones(connection, partition, safe, _AT_ONCE - gone)
+    return gone
+
+
+def _drop_superseded(connection: sqlite3.Connection, partition: int, safe: int) -> int:
     base, top = partition << OFFSET_BITS, (partition + 1) << OFFSET_BITS
     superseded = (
-        "SELECT id FROM (SELECT id, value, row_number() OVER (PARTITION BY key ORDER BY id DESC) AS age "
-        "FROM records WHERE id >= ? AND id < ?) WHERE (age > 1 OR value IS NULL) AND id < ? LIMIT ?"
+        "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY key ORDER BY id DESC) AS age "
+        "FROM records WHERE id >= ? AND id < ?) WHERE age > 1 AND id < ? LIMIT ?"
     )
     cursor = connection.execute(f"DELETE FROM records WHERE id IN ({superseded})", (base, top, base | safe, _AT_ONCE))
     return cursor.rowcount
+
+
+def _drop_tombstones(connection: sqlite3.Connection, partition: int, safe: int, most: int) -> int:
+    """Only for a partition without superseded records below ``safe``: else an older value would be the newest again."""
+    base = partition << OFFSET_BITS
+    tombstones = "SELECT id FROM records WHERE id >= ? AND id < ? AND value IS NULL LIMIT ?"
+    return connection.execute(f"DELETE FROM records WHERE id IN ({tombstones})", (base, base | safe, most)).rowcount
 
 
 def _expire(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Literal
@@ -86,15 +87,26 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def translate(error: BaseException, path: Path) -> LogError:
     """What went wrong with the file, in words with the next step."""
+    if not isinstance(error, sqlite3.Error | OSError):
+        return _failed(path, f"{type(error).__name__}: {error}")
     text = str(error)
-    if "full" in text or getattr(error, "errno", None) == 28 or "disk I/O" in text:
+    if "full" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return LogError(
             f"the disk that holds {path} is full ({text}). Nothing that was committed is lost: free some space and run "
             "the same command again."
+        )
+    if "disk I/O" in text:
+        return LogError(
+            f"the disk that holds {path} is full or failing ({text}). What was committed is kept: free some space, or "
+            "look into the disk, and run the same command again."
         )
     if "not a database" in text or "malformed" in text:
         return LogError(
             f"{path} is damaged or is no log ({text}). Keep a copy, then `contraflow export` what can be read, or start "
             "another run with --new."
         )
-    return LogError(f"the log {path} failed: {text}")
+    return _failed(path, text)
+
+
+def _failed(path: Path, why: str) -> LogError:
+    return LogError(f"the log {path} failed: {why}. What was committed is kept; run the same command again.")

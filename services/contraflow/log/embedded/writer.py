@@ -6,6 +6,7 @@ gives every writer its turn: SQLite's own busy handler is unfair, and one of fou
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import queue
 import sqlite3
@@ -78,8 +79,12 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Work) -> Future[Any]:
-        """Run ``work`` inside the next transaction; its result is set once it is durable."""
+        """Run ``work`` inside the next transaction; its result is set once it is durable.
+
+        What it raises undoes it alone and becomes the future's LogError. A future cannot be cancelled.
+        """
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # a cancelled future would refuse its answer
         self._queue.put((work, future))
         return future
 
@@ -111,7 +116,9 @@ class Writer:
 
     def _look_abroad(self) -> None:
         """Tell readers when another process has written: only then does this connection's data version change."""
-        version = self._data_version()
+        version = self._seen
+        with contextlib.suppress(sqlite3.Error):  # nobody waits for this answer, and the next look comes soon
+            version = self._data_version()
         if version != self._seen:
             self._seen = version
             self._committed(None)
@@ -120,53 +127,65 @@ class Writer:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _transaction(self, work: list[tuple[Work, Future[Any]]]) -> None:
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
         try:
-            answers = self._attempt(work)
-        except (sqlite3.Error, OSError) as error:
-            self._partitions.clear()
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
+            answers = self._attempt([task for task, _ in work])
+        except Exception as error:  # whatever it is: without this thread every later commit would wait for ever
             self._rollback()
-            failure = translate(error, self._path)
-            answers = [(future, None, failure) for _, future in work]
+            answers = [self._failure(error)] * len(work)
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
         # a writer that comes straight back would win the lock again before anybody wakes up: a waiter gets its turn
         time.sleep(0)
-        for future, result, failed in answers:
-            if failed is not None:
-                future.set_exception(failed)
+        for (_, future), answer in zip(work, answers, strict=True):
+            if isinstance(answer, LogError):
+                future.set_exception(answer)
             else:
-                future.set_result(result)
+                future.set_result(answer)
         touched, self._touched = self._touched, set()
         self._committed(touched)
         self._look_abroad()
 
-    def _attempt(self, work: list[tuple[Work, Future[Any]]]) -> list[tuple[Future[Any], Any, BaseException | None]]:
-        execute = self._connection.execute
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        execute("BEGIN IMMEDIATE")
-        for task, future in work:
-            execute("SAVEPOINT one")
-            try:
-                result = task(self._connection)
-            except LogError as error:
-                execute("ROLLBACK TO one")
-                answers.append((future, None, error))
-            else:
-                answers.append((future, result, None))
-            execute("RELEASE one")
-        execute("COMMIT")
+    def _attempt(self, tasks: list[Work]) -> list[Any]:
+        """Each task's result, or the LogError of one that wrote nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        answers = [self._one(task) for task in tasks]
+        self._connection.execute("COMMIT")
         self._checkpoint()
         return answers
 
+    def _one(self, task: Work) -> Any:
+        execute = self._connection.execute
+        execute("SAVEPOINT one")
+        try:
+            answer = task(self._connection)
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite undid everything, as it may when the disk fails
+                raise
+            execute("ROLLBACK TO one")
+            answer = self._failure(error)
+        execute("RELEASE one")
+        return answer
+
+    def _failure(self, error: Exception) -> LogError:
+        if isinstance(error, LogError):
+            return error
+        failure = translate(error, self._path)
+        failure.__cause__ = error
+        return failure
+
     def _checkpoint(self) -> None:
+        """Move what is committed to the main file: where that fails, the next commit tries again."""
         wal = self._path.with_name(self._path.name + "-wal")
-        if wal.stat().st_size > _CHECKPOINT_PAGES * 8192:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with contextlib.suppress(sqlite3.Error, OSError):
+            if wal.stat().st_size > _CHECKPOINT_PAGES * 8192:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _rollback(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        self._partitions.clear()
+        with contextlib.suppress(sqlite3.Error):  # where even this fails, so does the next BEGIN, and it says so
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     # what runs inside a transaction
 

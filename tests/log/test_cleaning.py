@@ -1,0 +1,91 @@
+"""Compaction in passes: whatever a crash leaves behind, no key comes back to a value that it no longer has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.embedded.cleaning import _AT_ONCE, clean_some
+from contraflow.log.embedded.database import connect
+from contraflow.log.protocol import Outgoing, Partition, Position
+
+KEPT = Partition("kept", 0)
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
+    async with await EmbeddedLog.open(tmp_path) as opened:
+        await opened.create_topics([("kept", 1, "compact")])
+        yield opened
+
+
+def one_pass(folder: Path, *groups: str) -> int:
+    """What a cleaner does before it crashes: one pass, committed."""
+    with closing(connect(folder / "log.sqlite3", "NORMAL")) as connection:
+        return clean_some(connection, "kept", (None, None), frozenset(groups), 0.0)
+
+
+async def write(log: EmbeddedLog, *records: tuple[str, bytes | None]) -> list[int]:
+    return await log.append([Outgoing(*KEPT, key, value) for key, value in records])
+
+
+async def rows(log: EmbeddedLog) -> list[tuple[str, bytes | None]]:
+    reader = await log.reader({KEPT: None})
+    found: list[tuple[str, bytes | None]] = []
+    while records := await reader.fetch(10_000, wait=0.0):
+        found += [(r.key, r.value) for r in records]
+    await reader.close()
+    return found
+
+
+async def test_a_deleted_key_stays_deleted_between_the_passes_and_leaves_nothing(
+    log: EmbeddedLog, tmp_path: Path
+) -> None:
+    await write(log, *[("k", b"old")] * (_AT_ONCE + 1000), ("k", None), ("other", b"kept"))
+    passes = 0
+    while one_pass(tmp_path):
+        passes += 1
+        assert dict(await rows(log)).get("k") is None
+    assert passes > 1
+    assert await rows(log) == [("other", b"kept")]
+
+
+async def test_a_tombstone_waits_until_the_values_of_every_key_before_it_are_gone(
+    log: EmbeddedLog, tmp_path: Path
+) -> None:
+    await write(log, *[("k", b"old")] * _AT_ONCE, ("k", None))
+    assert one_pass(tmp_path) == _AT_ONCE
+    assert await rows(log) == [("k", None)]
+    assert one_pass(tmp_path) == 1
+    assert await rows(log) == []
+
+
+async def test_more_tombstones_than_a_pass_removes_all_go(log: EmbeddedLog, tmp_path: Path) -> None:
+    await write(log, *[(str(i), None) for i in range(_AT_ONCE + 10)], ("other", b"kept"))
+    assert [one_pass(tmp_path) for _ in range(3)] == [_AT_ONCE, 10, 0]
+    assert await rows(log) == [("other", b"kept")]
+
+
+async def test_a_tombstone_that_a_group_has_still_to_read_stays(log: EmbeddedLog, tmp_path: Path) -> None:
+    *_, unread = await write(log, ("k", b"old"), ("k", b"new"), ("k", None))
+    producer = await log.producer("p")
+    await producer.commit([], group="slow", positions={KEPT: Position(unread)})
+    assert await log.clean({}, ["slow"]) == 2
+    assert await rows(log) == [("k", None)]
+    await producer.commit([], group="slow", positions={KEPT: Position(unread + 1)})
+    assert await log.clean({}, ["slow"]) == 1
+    assert await rows(log) == []
+
+
+async def test_a_read_tombstone_before_an_unread_value_goes_and_the_value_stays(
+    log: EmbeddedLog, tmp_path: Path
+) -> None:
+    *_, unread = await write(log, ("k", b"old"), ("k", None), ("k", b"back"))
+    producer = await log.producer("p")
+    await producer.commit([], group="slow", positions={KEPT: Position(unread)})
+    assert await log.clean({}, ["slow"]) == 2
+    assert await rows(log) == [("k", b"back")]
