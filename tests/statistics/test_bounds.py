@@ -70,3 +70,7 @@ def test_sequences_start_on_their_own_and_nothing_is_known_before() -> None:
     assert bounds.intervals()[2].tolist() == [0.0, 1.0]
     bounds.update([1.0], rows=[2])
     assert bounds.state[:, 0].tolist() == [1, 1, 1]
+
+
+def test_of_an_empty_population_nothing_is_known() -> None:
+    assert EmpiricalBernstein(3, 0.05, population=0).intervals().tolist() == [[0.0, 1.0]] * 3
