@@ -33,6 +33,25 @@ def experiment() -> Callable[..., dict[str, Any]]:
     return make
 
 
+_EVIDENCE = pytest.StashKey[list[tuple[str, str, str]]]()
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Notes a figure for the table that the run ends with: what was measured, and what must hold."""
+    rows = request.config.stash.setdefault(_EVIDENCE, [])
+    return lambda figure, bound: rows.append((request.node.name, figure, bound))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table for docs/evidence.md."""
+    rows = config.stash.get(_EVIDENCE, [])
+    if rows:
+        terminalreporter.section("evidence")
+        for cells in [("test", "figure", "must hold"), ("---", "---", "---"), *rows]:
+            terminalreporter.write_line("| " + " | ".join(cells) + " |")
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 import contraflow
 from contraflow.cli import main
+from contraflow.report.console import findings_in_lines, warning
+from contraflow.report.page import write_report
 from contraflow.results import Results
 from contraflow.runtime.supervisor import RunStopped
 
@@ -83,6 +85,37 @@ def test_prompts_that_are_not_utf_8(refused: Refused, tmp_path: Path, ending: st
 def test_a_column_that_is_not_there(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"promt": "a"}\n')
     assert "there is no column 'prompt'; did you mean 'promt'" in refused(prompts={"path": "p.jsonl"})
+
+
+def test_a_csv_field_beyond_the_limit(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text('prompt\nfine\n"' + "x" * 200_000 + '"\n')
+    said = refused(prompts={"path": "p.csv"})
+    assert "p.csv:3: not readable as CSV: field larger than field limit (131072)" in said
+    assert "give the file as JSONL" in said
+
+
+def test_a_csv_row_with_more_fields_than_the_header(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,kind\nfine,a\nnot, so, fine\n")
+    said = refused(prompts={"path": "p.csv"})
+    assert "p.csv:3: this row has more fields than the 2 of the header" in said
+    assert 'put fields that hold commas into "quotes"' in said
+    (tmp_path / "p.csv").write_text("question\nwhat, why\n")
+    assert "p.csv:2: this row has more fields than the 1 of the header" in refused(prompts={"path": "p.csv"})
+
+
+def test_half_of_a_surrogate_pair(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "fine \\ud83d\\ude00"}\n{"prompt": "cut \\ud83d"}\n')
+    said = refused(prompts={"path": "p.jsonl"})
+    assert "p.jsonl:2: 'prompt' has half of a character, '\\ud83d'; take it out" in said
+
+
+def test_half_of_a_surrogate_pair_in_a_stored_text(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(
+        '{"prompt": "a", "base": ["x", "y"], "tuned": ["x", "\\ud800"], "other": "\\ud800"}\n'
+    )
+    replay = {"path": "t.jsonl", "columns": {"base": "base", "tuned": "tuned"}}
+    said = refused(arms={"base": {}, "tuned": {}}, generator={"backend": "replay"}, replay=replay)
+    assert "t.jsonl:1: 'tuned' has half of a character" in said
 
 
 def test_a_plant_or_a_world_that_is_not_there(refused: Refused) -> None:
@@ -187,16 +220,20 @@ def with_own_generator(tmp_path: Path, experiment: Make, function: str) -> Resul
 
 
 def test_a_generator_that_raises_on_one_prompt_in_ten_for_one_arm_is_reported(tmp_path: Path, experiment: Make) -> None:
-    from contraflow.cli import _report
-
     results = with_own_generator(tmp_path, experiment, "raising")
     assert results.regions is not None
     failures = {arm: total.failures for arm, total in results.regions.arms.items()}
     assert failures["base"] == 0
     assert 20 <= failures["tuned"] <= 90
     assert sum(a.failed for a in results.assignments) == failures["tuned"]
-    page = _report(results.folder).read_text()
+    page = write_report(results, [], tmp_path / "report.html").read_text()
     assert "Failures may explain this run's claims" in page
+    said = warning(results)
+    assert said is not None
+    assert f"failures may explain these claims: tuned {failures['tuned']} of 500 requests failed; " in said
+    assert "the commonest error: " in said
+    assert "out of tune" in said
+    assert any(said in lines for lines in findings_in_lines(results))
 
 
 def test_a_generator_that_returns_nothing_ends_with_every_pair_failed_and_says_why(

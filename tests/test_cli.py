@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,8 +52,38 @@ def test_a_run_ends_with_findings_the_report_and_where_to_look_further(root: Pat
     assert "claimed differences (budget: 1000 texts)" in said
     assert "Answers of 'tuned' more often than those of 'base'" in said
     assert f"Report:        {root / 'runs' / 'small-1' / 'report.html'}" in said
-    assert "contraflow export small-1" in said
+    assert shlex.join(["contraflow", "export", "small-1", "--runs", str(root / "runs")]) in said
     assert (root / "runs" / "small-1" / "report.html").stat().st_size > 1_000_000
+
+
+def test_small_shares_and_the_bounds_of_their_difference_can_be_told(root: Path) -> None:
+    said = (root / "said.txt").read_text()
+    share, difference = r"\d+\.\d %", r"\(difference [+-]\d+\.\d to [+-]\d+\.\d points\)"
+    assert re.search(f"{share} against {share} of the answers to uniformly asked prompts {difference}", said)
+
+
+@pytest.mark.timeout(60)
+def test_the_command_that_a_drained_run_prints_resumes_it(root: Path) -> None:
+    folder = root / "it's drained"
+    folder.mkdir()
+    path, runs = folder / "small.yaml", folder / "runs"
+    path.write_text((root / "small.yaml").read_text())
+
+    def interrupt_when_it_works() -> None:
+        while sum(file.stat().st_size for file in runs.glob("small-1/log/*")) < 500_000:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_when_it_works, daemon=True).start()
+    drained = contraflow_says(folder, "run", str(path), "--set", "budget.texts=1600", "--set", "clusters.max=300")
+    assert drained.exit_code == 130
+    said, _, command = drained.output.rpartition("To resume: ")
+    assert "Drained (SIGINT)" in said
+    program, *arguments = shlex.split(command)
+    assert program == "contraflow"
+    resumed = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert "small-1: resuming in" in resumed.output
+    assert "claimed differences (budget: 1600 texts)" in resumed.output
 
 
 def test_as_json_a_run_prints_nothing_but_json(root: Path) -> None:

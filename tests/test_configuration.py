@@ -250,7 +250,7 @@ def test_a_number_that_no_event_could_carry_is_refused(write: Write, number: str
 
 def test_words_that_old_yaml_takes_for_booleans_or_times_are_text(write: Write) -> None:
     text = "experiment: 2-30\narms: {on: {revision: off}, no: {prefix: 1:30}, y: {}}\n"
-    experiment = load_experiment(write(text), ["generator.backend=scripted"]).experiment
+    experiment = load_experiment(write(text), ["generator.backend=my:own", "prompts=unconditional"]).experiment
     assert list(experiment.arms) == ["on", "no", "y"]
     assert (experiment.arms["on"].revision, experiment.arms["no"].prefix) == ("off", "1:30")
 
@@ -409,9 +409,41 @@ def test_a_third_of_the_warm_start_is_the_first_number_of_clusters() -> None:
 
 
 def test_greedy_arms_ask_each_prompt_once() -> None:
-    greedy = resolved(arms={"base": {}, "other": {"sampling": {"temperature": 0}}}, count=40)
-    assert (greedy.greedy, greedy.pairs, greedy.warm_start) == (True, 40, 32)
     assert not resolved(count=40).greedy
+    own: dict[str, Any] = {"generator": {"backend": "my:own"}, "prompts": "unconditional"}
+    for sampling in ({"temperature": 0}, {"top_k": 1}):
+        greedy = resolved(arms={"base": {}, "other": {"sampling": sampling}}, count=40, **own)
+        assert (greedy.greedy, greedy.pairs, greedy.warm_start) == (True, 40, 32)
+
+
+@pytest.mark.parametrize(
+    ("backend", "arm", "said"),
+    [
+        (
+            "transformers",
+            "{model: m, quantization: int8}",
+            "arms.b.quantization: the transformers backend does not read it",
+        ),
+        ("transformers", "{model: m, sampling: {topp: 0.9}}", "arms.b.sampling.topp: unknown; did you mean"),
+        ("transformers", "{model: m, plants: [loud]}", "arms.b.plants: the transformers backend does not read it"),
+        ("scripted", "{system_prompt: Be rude.}", "arms.b.system_prompt: the scripted backend does not read it"),
+    ],
+)
+def test_an_intervention_that_the_backend_would_ignore_is_refused(
+    write: Write, backend: str, arm: str, said: str
+) -> None:
+    model = "{model: m}" if backend == "transformers" else "{}"
+    text = (
+        f"experiment: aa\narms: {{a: {model}, b: {arm}}}\ngenerator: {{backend: {backend}}}\nprompts: unconditional\n"
+    )
+    (line,) = refused(write(text))
+    assert said in line
+
+
+def test_the_warm_start_of_stored_texts_is_a_tenth_of_them() -> None:
+    assert resolved().warm_start == 320
+    experiment = experiment_from(SCRIPTED)
+    assert resolve(experiment, generator_batch=64, prompts=300, stored=1000).warm_start == 128
 
 
 def test_what_is_kept_is_plain_and_complete() -> None:

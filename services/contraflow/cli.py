@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import click
@@ -17,7 +18,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from contraflow.errors import ContraflowError
-from contraflow.runs import RunFolder, list_runs, open_run
+from contraflow.runs import RUNS, RunFolder, list_runs, open_run
+
+if TYPE_CHECKING:
+    from contraflow.results import Results
 
 __all__ = ["main"]
 
@@ -28,7 +32,7 @@ _runs = click.option(
     "--runs",
     "runs",
     type=click.Path(path_type=Path),
-    default=Path("runs"),
+    default=RUNS,
     show_default=True,
     help="The folder of runs.",
 )
@@ -72,21 +76,28 @@ def run(experiment: Path, overrides: tuple[str, ...], new: bool, runs: Path, as_
 
     _quiet_libraries()
     loaded = load_experiment(experiment, overrides)
+    said = Console(stderr=True, soft_wrap=True) if as_json else console
 
     async def go() -> Any:
-        return await execute(
-            loaded, runs, new=new, console=Console(stderr=True, soft_wrap=True) if as_json else console
-        )
+        return await execute(loaded, runs, new=new, console=said)
 
     outcome = _await(go)
-    if not outcome.done:
-        again = " ".join(["contraflow run", str(experiment), *(f"--set {o}" for o in overrides)])
-        console.print(
-            f"Drained ({outcome.why}); everything that was committed is kept. To resume: [bold]{escape(again)}[/]"
-        )
+    if outcome.results is None:
+        again = _command("run", experiment, *(word for o in overrides for word in ("--set", o)), runs=runs)
+        kept = f"Drained ({escape(outcome.why)}); everything that was committed is kept."
+        said.print(f"{kept} To resume: [bold]{escape(again)}[/]", emoji=False)
         sys.exit(130)
-    _report(outcome.folder)
-    _print_findings(outcome.folder, as_json)
+    _write_report(outcome.results)
+    if as_json:
+        _print_json(outcome.results)
+    else:
+        _print_findings(outcome.results, runs)
+
+
+def _command(*words: str | Path, runs: Path) -> str:
+    """What to type, quoted for a shell."""
+    there = () if runs == RUNS else ("--runs", runs)
+    return shlex.join(map(str, ("contraflow", *words, *there)))
 
 
 def _quiet_libraries() -> None:
@@ -101,54 +112,31 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"(transformers|torch|sentence_transformers|peft)(\..*)?")
 
 
-def _report(folder: RunFolder) -> Path:
+def _write_report(results: Results) -> Path:
     from contraflow.report.page import write_report
-    from contraflow.results import read_results, read_vectors
+    from contraflow.results import read_vectors
 
-    async def go() -> Path:
-        results = await read_results(folder.path)
-        vectors = await read_vectors(results)
-        return await anyio.to_thread.run_sync(write_report, results, vectors, folder.report)
-
-    return _await(go)
+    return write_report(results, _await(read_vectors, results), results.folder.report)
 
 
-def _print_findings(folder: RunFolder, as_json: bool) -> None:
-    from contraflow.results import read_results
+def _print_findings(results: Results, runs: Path) -> None:
+    from contraflow.report.console import findings_in_lines
 
-    results = _await(read_results, folder.path)
-    if as_json:
-        findings = json.loads(results.frame("findings").to_json(orient="records"))
-        click.echo(
-            json.dumps({"run": folder.run, "why": results.why, "report": str(folder.report), "findings": findings})
-        )
-        return
-    findings = results.findings
-    console.print(f"\n[bold]{folder.run}[/]: {len(findings)} claimed differences ({escape(results.why)})\n")
-    for finding in findings:
-        console.print(_lines(finding), highlight=False)
-    console.print(f"Report:        {folder.report}", highlight=False)
-    console.print(f"Look further:  contraflow export {folder.run}   contraflow topics {folder.run}", highlight=False)
+    for lines in findings_in_lines(results):
+        console.print(lines, highlight=False, emoji=False)
+    run = results.folder.run
+    look = "   ".join(escape(_command(name, run, runs=runs)) for name in ("export", "topics"))
+    console.print(f"Report:        {escape(str(results.folder.report))}", highlight=False, emoji=False)
+    console.print(f"Look further:  {look}", highlight=False, emoji=False)
 
 
-def _lines(finding: Any) -> str:
-    claim, effect, verdict = finding.claim, finding.comparison.effect, finding.verdict
-    status = str(verdict.status) if verdict else "open"
-    colour = {"accepted": "green", "rejected": "red"}.get(status, "yellow")
-    counted = f"{claim.s if claim.direction > 0 else claim.n - claim.s} of {claim.n} discordant pairs"
-    share = (
-        f"   {100 * effect.share:.0f} % against {100 * effect.reference:.0f} % of the answers to uniformly asked prompts"
-        if effect
-        else ""
-    )
-    reach = "generalises" if claim.generalises else "on the prompts that it was found on"
-    said = escape(_printable(finding.statement))
-    return f"  [{colour}]{status:<9}[/] {said}\n            {counted}{share}   {reach}\n"
+def _print_json(results: Results) -> None:
+    from contraflow.report.console import warning
 
-
-def _printable(text: str) -> str:
-    """Without control sequences: model texts are untrusted in a terminal too."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    if said := warning(results):
+        click.echo(said, err=True)
+    found = {"run": results.folder.run, "why": results.why, "report": str(results.folder.report)}
+    click.echo(json.dumps({**found, "findings": results.rows("findings")}))
 
 
 @main.command("runs")
@@ -184,7 +172,10 @@ def _why(folder: RunFolder) -> str:
 @_runs
 def report(name: str, runs: Path) -> None:
     """Write the HTML report of a run, finished or not."""
-    console.print(f"Report: {_report(open_run(runs, name))}", highlight=False)
+    from contraflow.results import read_results
+
+    written = _write_report(_await(read_results, open_run(runs, name).path))
+    console.print(f"Report: {escape(str(written))}", highlight=False)
 
 
 @main.command()

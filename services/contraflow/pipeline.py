@@ -57,6 +57,11 @@ class Asked:
     unpaired: dict[str, int] | None = None
 
     @property
+    def stored(self) -> int | None:
+        """How many pairs are stored, where texts are replayed."""
+        return None if self.held_out is None else sum(prompt.draws or 0 for prompt in self.prompts)
+
+    @property
     def digest(self) -> str:
         """A fingerprint of the prompts: a run is not resumed with others."""
         digest = blake2b(digest_size=16)
@@ -225,10 +230,13 @@ class Ring:
             borderline=experiment.validation.borderline,
             pairs=experiment.validation.pairs,
             seed=experiment.seed,
+            held_out=self._asked.held_out is not None and bool(self._asked.held_out.any()),
         )
-        embed = self._cache.get_embeddings
-        tiers = judges.build(experiment.validation.tiers, embed)
-        return ValidatorService(self.log, self.wire, config, tiers, embed, self.drain)
+        tiers = judges.build(experiment.validation.tiers, self._vectors)
+        return ValidatorService(self.log, self.wire, config, tiers, self.drain)
+
+    async def _vectors(self, texts: Sequence[str]) -> np.ndarray:
+        return (await self._batcher.embed(texts)).vectors
 
 
 _HOUSEKEEPING = 30.0

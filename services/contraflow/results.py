@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from contraflow.events import (
+    ArmTotals,
     Assignment,
     Claim,
     Cluster,
@@ -26,6 +27,7 @@ from contraflow.events import (
     Text,
     Verdict,
     decode,
+    tag_of,
 )
 from contraflow.log.embedded import EmbeddedLog
 from contraflow.log.protocol import Log, Record
@@ -105,6 +107,12 @@ class Results:
         """The claims, strongest verdict and evidence first."""
         return _findings(self)
 
+    @property
+    def failing(self) -> dict[str, ArmTotals]:
+        """The arms of which more than 1 % of the requests failed: their failures may explain the claims."""
+        arms = self.regions.arms if self.regions else {}
+        return {arm: total for arm, total in arms.items() if total.texts and total.failures / total.texts > 0.01}
+
     def frame(self, name: str) -> pd.DataFrame:
         """A table of ``findings``, ``clusters``, ``evidence``, ``judgments``, ``verdicts``, ``steering`` or ``texts``.
 
@@ -112,6 +120,13 @@ class Results:
         """
         import pandas as pd
 
+        return pd.DataFrame(self.rows(name))
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of ``frame`` as plain values, every row with every column; None where there is no value.
+
+        :raises KeyError: if there is no such table.
+        """
         tables: dict[str, Iterable[Any]] = {
             "clusters": self.clusters,
             "evidence": self.evidence,
@@ -122,11 +137,12 @@ class Results:
             "texts": (text for answers in self.texts.values() for text in answers.values()),
         }
         if name == "findings":
-            return pd.DataFrame([_row(finding) for finding in self.findings])
-        return pd.DataFrame([msgspec.to_builtins(event) for event in tables[name]])
+            return [_row(finding) for finding in self.findings]
+        return [{"type": tag_of(type(e)), **msgspec.to_builtins(msgspec.structs.asdict(e))} for e in tables[name]]
 
 
 def _row(finding: Finding) -> dict[str, Any]:
+    """``n``, ``s`` and ``log_e`` are of the claim, ``n_now`` and ``s_now`` of the newest pair."""
     effect = finding.comparison.effect
     return {
         "cluster_id": finding.claim.cluster_id,
@@ -134,11 +150,13 @@ def _row(finding: Finding) -> dict[str, Any]:
         "statement": finding.statement,
         "verdict": str(finding.verdict.status) if finding.verdict else None,
         "direction": finding.claim.direction,
-        "n": finding.comparison.n,
-        "s": finding.comparison.s,
+        "n": finding.claim.n,
+        "s": finding.claim.s,
         "log_e": finding.claim.log_e,
         "claimed_at": finding.claim.claimed_at,
         "generalises": finding.claim.generalises,
+        "n_now": finding.comparison.n,
+        "s_now": finding.comparison.s,
         "difference": effect.difference if effect else None,
         "difference_low": effect.difference_low if effect else None,
         "difference_high": effect.difference_high if effect else None,
@@ -182,9 +200,9 @@ def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideB
 
 
 async def read_topic(log: Log, wire: Wire, topic: str, *, wait: float = 0.0) -> list[Record]:
-    """Every committed record of a topic."""
+    """Every committed record of a topic; none if it does not exist yet."""
     described = await log.describe()
-    ends = {partition: described[partition].end for partition in wire.all(topic)}
+    ends = {partition: described[partition].end for partition in wire.all(topic) if partition in described}
     reader = await log.reader(dict.fromkeys(ends))
     records: list[Record] = []
     try:

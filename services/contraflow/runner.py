@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 from rich.console import Console
 
 from contraflow.configuration import Loaded, experiment_from, load_experiment, resolve
+from contraflow.events import Control, ControlAction, decode
 from contraflow.experiment import Experiment
 from contraflow.log.embedded import EmbeddedLog
 from contraflow.monitor.live import watch
 from contraflow.monitor.progress import Follower
 from contraflow.pipeline import Asked, Ring, asked_by, drain_on_signals, open_ring
 from contraflow.report.files import write_results
-from contraflow.results import Results, read_results
-from contraflow.runs import RunFolder, open_or_create, write_atomically
+from contraflow.results import Results, read_results, read_topic
+from contraflow.runs import RUNS, RunFolder, open_or_create, write_atomically
 from contraflow.runtime.drain import Drain
 
 __all__ = ["Outcome", "execute", "run"]
 
-RUNS = Path("runs")
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run stands when the command ends: ``done``, or drained and ``why``. ``seconds`` is of this process."""
+    """How a run stands when the command ends: ``done``, with its ``results``, or drained and ``why``.
+
+    ``seconds`` is of this process.
+    """
 
     folder: RunFolder
     done: bool
     why: str
     seconds: float
+    results: Results | None = None
 
 
 def run(
@@ -49,7 +56,8 @@ def run(
 ) -> Results:
     """Run an experiment (a file, a mapping or an Experiment) to its end and read its results.
 
-    The newest unfinished run of the same experiment is resumed, unless ``new``.
+    The newest unfinished run of the same experiment is resumed, unless ``new``. It may be called anywhere: in a script,
+    a notebook or a thread. An interrupt drains the run; its results are then those of what was done.
 
     :raises ConfigurationError: if the experiment cannot be used.
     :raises RunConflict: if its unfinished run was started with another configuration.
@@ -60,38 +68,86 @@ def run(
     else:
         loaded = Loaded(experiment_from(experiment), Path(), Path("experiment"))
 
-    async def main() -> Results:
-        outcome = await execute(loaded, runs, new=new, console=Console(quiet=True))
-        return await read_results(outcome.folder.path)
+    async def main(drain: Drain) -> Results:
+        outcome = await execute(loaded, runs, new=new, console=Console(quiet=True), drain=drain)
+        return outcome.results or await read_results(outcome.folder.path)
 
-    return anyio.run(main)
+    return _in_a_thread(main) if _loop_is_running() else anyio.run(lambda: main(Drain()))
 
 
-async def execute(loaded: Loaded, runs: Path, *, new: bool, console: Console) -> Outcome:
-    """Run or resume, show progress on ``console``, write results and report."""
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _in_a_thread(main: Callable[[Drain], Awaitable[Results]]) -> Results:
+    """Jupyter runs its cells inside an event loop, and a thread can have only one."""
+    with anyio.from_thread.start_blocking_portal() as portal:
+        drain = portal.call(Drain)
+        running = portal.start_task_soon(main, drain)
+        try:
+            return running.result()
+        except KeyboardInterrupt:  # heard by the thread that waits here, not by the one that runs
+            portal.call(drain.request, "SIGINT")
+            return running.result()
+
+
+async def execute(loaded: Loaded, runs: Path, *, new: bool, console: Console, drain: Drain | None = None) -> Outcome:
+    """Run or resume, show progress on ``console``, write the result files."""
     asked = await anyio.to_thread.run_sync(asked_by, loaded.experiment, loaded.base_dir)
     batch = loaded.experiment.generator.batch
-    resolved = resolve(loaded.experiment, generator_batch=batch, prompts=len(asked.prompts))
+    resolved = resolve(loaded.experiment, generator_batch=batch, prompts=len(asked.prompts), stored=asked.stored)
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)
     started = time.monotonic()
-    drain = Drain()
+    drain = drain or Drain()
     with folder.locked():
+        grew = _budget(folder.resolved) != _budget(resolved.plain())
+        folder.keep(resolved, asked.digest)
         folder.note("started", pid=os.getpid())
         _warn_of_unpaired(asked, console)
         async with (
             await EmbeddedLog.open(folder.log) as log,
             open_ring(log, folder.run, resolved, asked, loaded.base_dir, drain) as ring,
-            drain_on_signals(drain, force=lambda: os._exit(130)),
+            _signals(drain),
         ):
             console.print(f"{folder.run}: {_resuming(folder)}", highlight=False)
+            if grew:
+                await _say_if_it_is_too_late(ring, console)
             failure = await _run_and_watch(ring, folder, console)
         seconds = time.monotonic() - started
         folder.note("stopped", why=drain.why, seconds=round(seconds, 3), restarted=ring.supervisor.restarted)
         if failure is not None:
             raise failure
-        if drain.why == "done":
-            await _finish(folder)
-    return Outcome(folder, folder.done, drain.why, seconds)
+        results = await _finish(folder) if drain.why == "done" else None
+    return Outcome(folder, folder.done, drain.why, seconds, results)
+
+
+def _signals(drain: Drain) -> AbstractAsyncContextManager[None]:
+    """Signals drain the run in the main thread; no other thread of a process hears them."""
+    if threading.current_thread() is threading.main_thread():
+        return drain_on_signals(drain, force=lambda: os._exit(130))
+    return nullcontext()
+
+
+def _budget(resolved: Mapping[str, Any]) -> list[Any]:
+    """What bounds the requests; dollars bound the judges alone."""
+    budget = resolved["experiment"]["budget"]
+    return [budget.get(name) for name in ("texts", "tokens", "minutes")]
+
+
+async def _say_if_it_is_too_late(ring: Ring, console: Console) -> None:
+    """A budget that grew is of no use to a run that has asked its last request."""
+    for record in await read_topic(ring.log, ring.wire, "control"):
+        control = decode(record.value or b"", Control)
+        if control.action is ControlAction.COMPLETE:
+            console.print(
+                f"{ring.wire.run} had already asked its last request ({control.why}); "
+                "the larger budget starts with a new run",
+                highlight=False,
+            )
 
 
 def _resuming(folder: RunFolder) -> str:
@@ -124,10 +180,11 @@ async def _watch(follower: Follower, console: Console, name: str) -> None:
     await watch(follower, console, name=name)
 
 
-async def _finish(folder: RunFolder) -> None:
+async def _finish(folder: RunFolder) -> Results:
     results = await read_results(folder.path)
     await anyio.to_thread.run_sync(write_results, results)
     times = [entry for entry in folder.journal() if entry["event"] == "stopped"]
     timing = {"seconds": round(sum(entry["seconds"] for entry in times), 3), "sessions": len(times)}
     write_atomically(folder.path / "timing.json", json.dumps(timing, indent=1) + "\n")
     write_atomically(folder.path / "done", results.why + "\n")
+    return results

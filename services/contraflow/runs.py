@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from contraflow.configuration import Resolved, difference, resumed
 from contraflow.errors import FormatTooNew, RunConflict
 
-__all__ = ["RunFolder", "list_runs", "open_or_create", "open_run", "write_atomically"]
+__all__ = ["RUNS", "RunFolder", "list_runs", "open_or_create", "open_run", "write_atomically"]
 
 FORMAT = 1
+RUNS = Path("runs")
+"""Where runs are kept unless somebody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,13 @@ class RunFolder:
         resolved: dict[str, Any] = self.config["resolved"]
         return resolved
 
+    def keep(self, resolved: Resolved, asked: str) -> None:
+        """Write the configuration, and the versions that run it. Only the owner may (``locked``)."""
+        version = metadata.version("contraflow")
+        content = {"format": FORMAT, "contraflow": version, "asked": asked, "resolved": resolved.plain()}
+        write_atomically(self.path / "config.json", json.dumps(content, indent=1) + "\n")
+        write_atomically(self.path / "versions.json", json.dumps(_versions(version), indent=1) + "\n")
+
     @property
     def done(self) -> bool:
         """Whether the run came to its end."""
@@ -124,7 +135,7 @@ def _parse(line: str) -> dict[str, Any] | None:
 
 def list_runs(root: Path) -> list[RunFolder]:
     """Every run under ``root``, oldest first within an experiment."""
-    found = [path.parent for path in root.glob("*/config.json")] if root.is_dir() else []
+    found = [path.parent for path in root.glob("[!.]*/config.json")] if root.is_dir() else []
     return [RunFolder(path) for path in sorted(found, key=_order)]
 
 
@@ -150,7 +161,7 @@ def open_or_create(root: Path, resolved: Resolved, asked: str, *, new: bool = Fa
     """The newest unfinished run of the experiment if its configuration is the same (budgets may grow), else a new one.
 
     ``asked`` is a fingerprint of the prompts. Returns the folder, and the configuration with what was chosen when the
-    run started.
+    run started. A run that is there already is left as it is: somebody may be running it.
 
     :raises RunConflict: if the newest unfinished run has another configuration; the message shows the difference.
     """
@@ -162,13 +173,23 @@ def open_or_create(root: Path, resolved: Resolved, asked: str, *, new: bool = Fa
         kept = newest.config
         if not newest.done:
             _refuse_changes(newest, kept, resolved, asked)
-            resolved = resumed(kept["resolved"], resolved)
-            _write_config(newest, resolved, asked)
-            return newest, resolved
-    folder = RunFolder(root / f"{name}-{max(numbers, default=0) + 1}")
-    folder.path.mkdir(parents=True)
-    _write_config(folder, resolved, asked)
-    return folder, resolved
+            return newest, resumed(kept["resolved"], resolved)
+    return _create(root / f"{name}-{max(numbers, default=0) + 1}", resolved, asked), resolved
+
+
+def _create(path: Path, resolved: Resolved, asked: str) -> RunFolder:
+    """A new run's folder; it appears with its configuration in it, whenever the process is killed."""
+    making = RunFolder(path.with_name(f".{path.name}.{uuid4().hex}"))
+    making.path.mkdir(parents=True)
+    making.keep(resolved, asked)
+    try:
+        return RunFolder(making.path.rename(path))
+    except OSError as error:
+        shutil.rmtree(making.path)
+        raise RunConflict(
+            f"{path} could not be created ({error.strerror}): another process may have started it at the same moment. "
+            "Run the command again."
+        ) from None
 
 
 def _refuse_changes(folder: RunFolder, kept: dict[str, Any], resolved: Resolved, asked: str) -> None:
@@ -183,20 +204,14 @@ def _refuse_changes(folder: RunFolder, kept: dict[str, Any], resolved: Resolved,
         )
 
 
-def _write_config(folder: RunFolder, resolved: Resolved, asked: str) -> None:
-    version = metadata.version("contraflow")
-    content = {"format": FORMAT, "contraflow": version, "asked": asked, "resolved": resolved.plain()}
-    versions = {
-        "contraflow": version,
+def _versions(contraflow: str) -> dict[str, str | None]:
+    libraries = ("numpy", "river", "torch", "transformers", "sentence-transformers", "peft")
+    return {
+        "contraflow": contraflow,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **{
-            name: _version(name)
-            for name in ("numpy", "river", "torch", "transformers", "sentence-transformers", "peft")
-        },
+        **{name: _version(name) for name in libraries},
     }
-    write_atomically(folder.path / "config.json", json.dumps(content, indent=1) + "\n")
-    write_atomically(folder.path / "versions.json", json.dumps(versions, indent=1) + "\n")
 
 
 def _version(name: str) -> str | None:

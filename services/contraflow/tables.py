@@ -22,8 +22,8 @@ Rows = Iterator[tuple[str, dict[str, Any]]]
 def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
     """(place, row)s of a file by its ending; ``place`` is ``file:line``. A text file has one column, whatever its name.
 
-    :raises ConfigurationError: if the file is missing, not readable as what its ending says, not UTF-8, or lacks one
-        of ``columns``; ``field`` is the experiment's field that named it.
+    :raises ConfigurationError: if the file is missing, not readable as what its ending says, not UTF-8, lacks one
+        of ``columns``, or has half a character there; ``field`` is the experiment's field that named it.
     """
     if not path.is_file():
         raise ConfigurationError(f"{field}: there is no file {path}")
@@ -35,7 +35,20 @@ def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
         for column in columns:
             if column not in row:
                 raise ConfigurationError(f"{place}: there is no column {column!r}{_nearest(column, row)}")
+            _refuse_half_characters(place, column, row[column])
         yield place, row
+
+
+def _refuse_half_characters(place: str, column: str, value: Any) -> None:
+    """JSON can spell half of a surrogate pair, which no encoding of text can write."""
+    for text in value if isinstance(value, list) else [value]:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            raise ConfigurationError(
+                f"{place}: {column!r} has half of a character, {str(text)[error.start]!a}; "
+                "take it out, or write the other half too"
+            ) from None
 
 
 def _nearest(column: str, row: dict[str, Any]) -> str:
@@ -75,8 +88,20 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Rows:
 
 def _csv(path: Path, columns: Sequence[str]) -> Rows:
     reader = csv.DictReader(line + "\n" for _, line in _lines(path))
-    for row in reader:
-        yield f"{path}:{reader.line_num}", row
+    try:
+        for row in reader:
+            place = f"{path}:{reader.line_num}"
+            if None in row:  # where DictReader puts what is beyond the header
+                raise ConfigurationError(
+                    f"{place}: this row has more fields than the {len(reader.fieldnames or ())} of the header; "
+                    'put fields that hold commas into "quotes"'
+                )
+            yield place, row
+    except csv.Error as error:
+        raise ConfigurationError(
+            f"{path}:{reader.reader.line_num}: not readable as CSV: {error}. Close every quote, quote fields that hold "
+            "line ends, or give the file as JSONL"
+        ) from None
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Rows:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from contraflow.events import encode, tag_of
+from contraflow.events import Origin, Text, encode, tag_of, text_id
 from contraflow.log.protocol import Outgoing, Partition, Record
 from contraflow.topics import PARTITIONS, TOPICS, qualified
 
-__all__ = ["ARM", "Wire", "arm_of", "partition_of", "seq_of"]
+__all__ = ["ARM", "Wire", "arm_of", "failed_text", "partition_of", "seq_of"]
 
 ARM = "contraflow-arm"
 
@@ -34,6 +34,22 @@ def arm_of(record: Record) -> str:
     :raises KeyError: if it names none.
     """
     return record.headers[ARM].decode()
+
+
+def failed_text(request_id: str, arm: str, error: str) -> Text:
+    """What closes the pair of a record that could not be read: known are its request (from the key) and its arm."""
+    return Text(
+        seq=seq_of(request_id),
+        request_id=request_id,
+        text_id=text_id(request_id, arm),
+        arm=arm,
+        prompt_id="",
+        prompt="",
+        text="",
+        origin=Origin.SCAN,
+        finish_reason="error",
+        error=error,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,3 +262,21 @@ def test_a_run_that_ends_within_its_warm_start_still_has_clusters() -> None:
     final = core.finish()
     assert len(final.assignments) == 2 * BLOCK
     assert final.clusters
+
+
+def test_a_warm_start_in_which_an_arm_is_down_goes_on_until_there_is_something_to_cluster() -> None:
+    core = Clusterer(config())
+    made = list(blocks(20))
+    down = [[pair._replace(vectors=None, errors=(None, "down")) for pair in block] for block in made[:8]]
+    steps = [core.process(block) for block in [*down, *made[8:]]]
+    failed = {a.seq for step in steps for a in step.assignments if a.failed}
+    assert failed == set(range(1, 8 * BLOCK + 1)), "only those of the arm that was down"
+    assert len(core.lives) > 2
+
+
+def test_a_cluster_that_generalises_stays_like_one_that_is_claimed() -> None:
+    core = Run().core
+    unclaimed = [slot for slot in core.lives if not core.ledger.claimed(slot)]
+    core.ledger.generalises_at[unclaimed, 0] = 99
+    core.kmeans.used[:] = True  # no free slot: room is made by a merger, and none is allowed
+    assert not core._make_room()

@@ -15,6 +15,7 @@ from contraflow.configuration import experiment_from
 from contraflow.decoder.generator import Completion, Generator, build
 from contraflow.decoder.replay import ReplayTexts
 from contraflow.decoder.scripted import ScriptedGenerator, load_world
+from contraflow.decoder.user import UserGenerator
 from contraflow.errors import ConfigurationError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Replay
@@ -240,3 +241,19 @@ async def test_answers_that_are_none_are_errors_with_a_reason(tmp_path: Path, fu
 async def test_a_function_that_is_not_there_is_named(tmp_path: Path, function: str) -> None:
     with pytest.raises(ConfigurationError, match=r"generator\.backend: .*" + function):
         await answers(own(tmp_path, function), REQUESTS)
+
+
+async def test_an_async_function_that_raises_on_one_request_fails_that_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "async_own.py").write_text(
+        "from contraflow.decoder.generator import Completion\n"
+        "async def answer(requests):\n"
+        "    for request in requests:\n"
+        "        if request.seq % 5 == 0:\n"
+        "            raise ValueError('out of tune')\n"
+        "        yield Completion(request, f'answer {request.seq}', 'stop')\n"
+    )
+    own = UserGenerator("tuned", "async_own:answer", 64, tmp_path)
+    await own.start()
+    found = {c.request.seq: c async for c in own.generate([request(seq, "q") for seq in range(1, 21)])}
+    assert sorted(seq for seq, c in found.items() if c.error) == [5, 10, 15, 20]
+    assert len(found) == 20

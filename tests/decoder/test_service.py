@@ -60,7 +60,8 @@ class Model:
             elif self._kills(request.seq, tried):
                 raise RuntimeError("engine on fire")
             else:
-                yield Completion(request, f"answer {request.seq}", "stop", 1, 2)
+                half = "\ud83d" if self.fails == "half a character" else ""
+                yield Completion(request, f"answer {request.seq}{half}", "stop", 1, 2)
 
 
 @pytest.fixture
@@ -166,3 +167,9 @@ async def test_a_request_that_cannot_be_read_is_closed_and_buried(log: EmbeddedL
     (closed,) = [t for t in found if t.seq == COUNT + 1]
     assert closed.error is not None
     assert "could not be read" in closed.error
+
+
+async def test_half_a_character_is_replaced_and_its_request_is_answered(log: EmbeddedLog) -> None:
+    found = await run(log, Model("half a character"))
+    assert sorted(t.seq for t in found) == list(range(1, COUNT + 1))
+    assert found[0].text == f"answer {found[0].seq}?"

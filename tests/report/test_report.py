@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import contraflow
 from contraflow.report.export import export
 from contraflow.report.page import write_report
 from contraflow.results import Results, read_vectors
+from contraflow.runs import RunFolder
 
 EVIL = '</script><img src=x onerror=alert(1)>"'
 
@@ -148,6 +153,71 @@ def test_jsonl_holds_the_same_rows(results: Results, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
     assert len(rows) == 1600
     assert rows[0]["text"] == results.texts[rows[0]["request_id"]][rows[0]["arm"]].text
+
+
+def strict(line: str) -> dict[str, Any]:
+    """A line as a reader sees it that takes only what JSON allows."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    row: dict[str, Any] = json.loads(line, parse_constant=refuse)
+    return row
+
+
+def with_a_merged_cluster(results: Results) -> Results:
+    """``merged_into`` of one cluster, and of no other."""
+    merged = msgspec.structs.replace(results.clusters[-1], merged_into=35)
+    return _replaced(results, clusters=[*results.clusters[:-1], merged])
+
+
+def test_what_is_unknown_is_null_in_jsonl_and_numbers_stay_what_they_are(results: Results, tmp_path: Path) -> None:
+    for path in export(with_a_merged_cluster(results), anyio.run(read_vectors, results), tmp_path, kind="jsonl"):
+        rows = [strict(line) for line in path.read_text().splitlines()]
+        assert {tuple(row) for row in rows} == {tuple(rows[0])}, "every row has every column"
+    merged = [row["merged_into"] for row in map(strict, (tmp_path / "clusters.jsonl").read_text().splitlines())]
+    assert merged[0] is None
+    assert isinstance(merged[-1], int)
+
+
+def test_numbers_stay_what_they_are_in_parquet(results: Results, tmp_path: Path) -> None:
+    export(with_a_merged_cluster(results), [], tmp_path)
+    clusters = pq.read_table(tmp_path / "clusters.parquet")
+    assert clusters.schema.field("merged_into").type == pa.int64()
+    assert clusters["merged_into"].to_pylist() == [None] * (len(results.clusters) - 1) + [35]
+
+
+def test_the_evidence_of_a_finding_and_its_counts_are_of_one_moment(results: Results) -> None:
+    rows = {(row["cluster_id"], row["arm"]): row for row in results.rows("findings")}
+    assert any(row["n_now"] > row["n"] for row in rows.values()), "the counts have gone on after the claim"
+    for finding in results.findings:
+        claim, now = finding.claim, finding.comparison
+        row = rows[claim.cluster_id, claim.arm]
+        assert (row["n"], row["s"], row["log_e"]) == (claim.n, claim.s, claim.log_e)
+        assert (row["n_now"], row["s_now"]) == (now.n, now.s)
+
+
+def test_the_answers_of_a_cluster_are_the_sum_over_the_arms(results: Results, tmp_path: Path) -> None:
+    merged = msgspec.structs.replace(results.clusters[0], size=99_999, counts={"base": 400, "tuned": 7})
+    changed = _replaced(results, clusters=[merged, *results.clusters[1:]])
+    content = write_report(changed, [], tmp_path / "report.html").read_text()
+    assert re.search(r'<td class="n">407</td>\s*<td class="n">400</td><td class="n">7</td>', content)
+
+
+def test_a_session_that_was_killed_is_not_hidden_in_the_time_of_running(results: Results, tmp_path: Path) -> None:
+    copy = RunFolder(tmp_path / "reported-1")
+    shutil.copytree(results.folder.path, copy.path)
+    copied = _replaced(results, folder=copy)
+    assert "over " not in time_of_running(copied, tmp_path)
+    copy.note("started", pid=1)
+    assert time_of_running(copied, tmp_path).startswith("over ")
+
+
+def time_of_running(results: Results, folder: Path) -> str:
+    content = write_report(results, [], folder / "report.html").read_text()
+    found = re.search(r"<b>([^<]*)</b><span>of running", content)
+    assert found is not None
+    return found[1]
 
 
 def test_findings_are_counted_as_the_assignments_say(results: Results) -> None:

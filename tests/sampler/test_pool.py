@@ -50,7 +50,7 @@ def test_held_out_prompts_are_asked_only_to_confirm() -> None:
     assert replay.take(0) is None
     assert not replay.steerable()[0]
     assert replay.take(0, confirm=True) == 0
-    assert replay.steerable(confirm=True)[0]
+    assert (replay.steerable(confirm=True) == HELD_OUT).all()
 
 
 def test_the_order_of_exploring_is_the_seeds() -> None:

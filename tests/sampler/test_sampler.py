@@ -165,3 +165,23 @@ def test_the_same_seed_makes_the_same_plans_also_after_a_restart_at_any_epoch() 
 def test_which_arm_answers_is_nothing_that_a_request_can_say() -> None:
     (request, *_) = plans(sampler(), 1)[0].requests
     assert "arm" not in request.__struct_fields__
+
+
+def replayed(held_out: np.ndarray) -> Sampler:
+    config = SamplerConfig(run="x-1", epoch=32, in_flight=2, warm_start=64, pairs=1000)
+    return Sampler(config, PROMPTS, ReplayPool([20] * len(PROMPTS), held_out, 0))
+
+
+def test_stored_claims_are_confirmed_on_held_out_prompts_alone_even_if_those_are_near_none() -> None:
+    held_out = np.arange(len(PROMPTS)) % 3 == 0
+    last = plans(replayed(held_out), 3, (lead(Reason.CONFIRM, p1=9.0, p2=9.0),))[-1]
+    asked = {origin: [int(r.prompt_id[1:]) for r in last.requests if r.origin is origin] for origin in Origin}
+    assert len(asked[Origin.CONFIRM]) == 8
+    assert held_out[asked[Origin.CONFIRM]].all()
+    others = [prompt for origin, prompts in asked.items() if origin is not Origin.CONFIRM for prompt in prompts]
+    assert not held_out[others].any()
+
+
+def test_a_warm_start_leaves_most_of_what_is_kept_for_exploring() -> None:
+    shares = plans(replayed(np.zeros(len(PROMPTS), np.bool_)), 1)[0].steering.shares
+    assert shares == {"explore": 7, "scan": 25}

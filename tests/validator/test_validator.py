@@ -20,7 +20,7 @@ PIRATE = ["arr", "matey", "ye", "scurvy", "galley", "plunder", "treasure", "capt
 OTHER = ["sofa", "blanket", "cosy", "stay", "home", "tea", "pillow", "slippers"]
 
 
-def embed(texts: Sequence[str]) -> np.ndarray:
+async def embed(texts: Sequence[str]) -> np.ndarray:
     return HashedEncoder().encode(texts)[0]
 
 
@@ -80,7 +80,7 @@ def regions(after: int, claimed_at: int = 40, *, direction: int = 1) -> Regions:
 
 def validator(judges: Sequence[Judge] | None = None, **changes: object) -> Validator:
     config = ValidatorConfig(("base", "tuned"), "base", **changes)  # type: ignore[arg-type]  # by name
-    return Validator(config, [KeywordJudge(), EmbeddingJudge(embed)] if judges is None else judges, embed)
+    return Validator(config, [KeywordJudge(), EmbeddingJudge(embed)] if judges is None else judges)
 
 
 def joined(steps: Sequence[Step]) -> Step:
@@ -119,6 +119,26 @@ async def test_the_authors_pairs_are_never_judged() -> None:
     assert hypothesis.written_from
     assert min(j.seq for j in step.judgments) > hypothesis.claimed_at == 40
     assert not {j.request_id for j in step.judgments} & set(hypothesis.written_from)
+
+
+async def test_with_held_out_prompts_statements_are_written_from_the_others_and_judged_on_those_alone() -> None:
+    import msgspec
+
+    made = [msgspec.structs.replace(pair, origin=Origin.CONFIRM) if pair.seq % 3 == 0 else pair for pair in pairs(400)]
+    held_out = {pair.request_id for pair in made if pair.origin is Origin.CONFIRM}
+    step = await judged(validator(held_out=True), made, [64])
+    assert step.judgments
+    assert {j.request_id for j in step.judgments} <= held_out
+    assert not set(step.hypotheses[0].written_from) & held_out
+    assert verdict(step).status is VerdictStatus.ACCEPTED
+
+
+async def test_a_settled_case_and_clusters_of_long_ago_keep_no_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contraflow.validator.core.CLUSTERS", 1)
+    of = validator()
+    await judged(of, pairs(300), [64])
+    kept = [name for name in of.dump() if name.startswith("pair:")]
+    assert len(kept) <= 64  # of the one cluster that was touched last
 
 
 async def test_only_pairs_with_exactly_one_text_in_the_cluster_are_judged_and_the_order_is_a_fair_coin() -> None:
@@ -200,7 +220,7 @@ async def test_what_the_run_ends_before_is_undecided_and_says_so() -> None:
 async def test_a_loss_is_stated_of_the_reference() -> None:
     made = [_swapped(p) for p in pairs(200)]
     config = ValidatorConfig(("base", "tuned"), "base")
-    of = Validator(config, [KeywordJudge()], embed)
+    of = Validator(config, [KeywordJudge()])
     first = await of.advance(made[:64], regions(64, direction=-1))
     (hypothesis,) = first.hypotheses
     assert hypothesis.shows == "base"
@@ -228,7 +248,7 @@ async def test_how_the_stream_is_cut_and_where_it_is_restarted_changes_nothing(r
             steps.append(await of.advance(made[start:cut], regions(cut)))
             start = cut
             if restart:
-                of = Validator.load(of.config, [KeywordJudge(), EmbeddingJudge(embed)], embed, of.dump())
+                of = Validator.load(of.config, [KeywordJudge(), EmbeddingJudge(embed)], of.dump())
         assert joined([*steps, await of.finish()]) == whole
 
 
@@ -238,7 +258,7 @@ def test_a_state_of_a_newer_version_is_refused() -> None:
     parts = validator().dump()
     parts["core"] = msgspec.msgpack.encode([99, 0, []])
     with pytest.raises(FormatTooNew, match="newer contraflow"):
-        Validator.load(validator().config, [], embed, parts)
+        Validator.load(validator().config, [], parts)
 
 
 def test_an_unknown_tier_is_refused_by_name() -> None:

@@ -34,6 +34,7 @@ WORLD = load_world("kitchen")
 PROMPTS = [Prompt(f"p{i}", text, category) for i, (text, category) in enumerate(WORLD.prompts())]
 ARMS = ("base", "again")
 PAIRS = 1000
+Note = Callable[[str, str], None]
 MOST_IN_100 = 9
 """P(more than 9 of 100 runs with a claim) is 2.8 % where each has one with probability .05."""
 
@@ -93,8 +94,10 @@ def test_a_model_against_itself_is_rarely_claimed_to_differ() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_a_model_against_itself_is_claimed_to_differ_in_at_most_9_of_100_runs() -> None:
-    assert sum(claims_anything(seed) for seed in range(100)) <= MOST_IN_100
+def test_a_model_against_itself_is_claimed_to_differ_in_at_most_9_of_100_runs(evidence: Note) -> None:
+    runs = sum(claims_anything(seed) for seed in range(100))
+    evidence(f"{runs} of 100 runs with a claim", f"at most {MOST_IN_100}")
+    assert runs <= MOST_IN_100
 
 
 def test_steering_the_arms_apart_makes_false_claims() -> None:
@@ -185,8 +188,21 @@ def a_slow_run_claims(seed: int, runs: Path) -> bool:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_an_arm_half_as_fast_is_claimed_to_differ_in_at_most_9_of_100_runs(tmp_path: Path) -> None:
-    assert sum(a_slow_run_claims(seed, tmp_path) for seed in range(100)) <= MOST_IN_100
+def test_an_arm_half_as_fast_is_claimed_to_differ_in_at_most_9_of_100_runs(tmp_path: Path, evidence: Note) -> None:
+    runs = sum(a_slow_run_claims(seed, tmp_path) for seed in range(100))
+    evidence(f"{runs} of 100 runs with a claim", f"at most {MOST_IN_100}")
+    assert runs <= MOST_IN_100
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_without_the_pairing_or_the_order_a_model_against_itself_is_claimed_to_differ(evidence: Note) -> None:
+    apart = sum(claims_anything(seed, steered_apart) for seed in range(20))
+    as_completed = sum(any(look_by_look(seed, in_order=False)) for seed in range(20))
+    in_order = sum(any(look_by_look(seed, in_order=True)) for seed in range(20))
+    evidence(f"rule 1 off: {apart} of 20 runs; rule 2 off: {as_completed} of 20, on: {in_order} of 20", "many; few")
+    assert min(apart, as_completed) >= 15
+    assert in_order <= 4
 
 
 def test_an_arm_half_as_fast_changes_nothing_of_what_is_found(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ ONE_SIDED_FOUNDERS = 3
 
 
 class Founders(NamedTuple):
-    """The texts that found a cluster: their vectors, and how many came from each arm."""
+    """The texts that found a cluster: their vectors, how many came from each arm, and the rows that they hold."""
 
     vectors: Floats
     arms: tuple[int, ...]
+    rows: NDArray[np.int64]
 
     @property
     def one_sided(self) -> bool:
@@ -73,16 +74,19 @@ class FarRing:
         self._place = (self._place + 1) % SIZE
 
     def founders(self, vector: Floats, arm: int, theta: float) -> Founders | None:
-        """Those that found a cluster together with this far text, taken out of the ring; None if there are too few."""
+        """Those that found a cluster together with this far text; None if there are too few."""
         near = np.flatnonzero((self.arm >= 0) & (self.vectors @ vector >= theta))
         arms = np.bincount(np.append(self.arm[near], arm), minlength=self._arms)
         needed = ONE_SIDED_FOUNDERS if (arms > 0).sum() == 1 else FOUNDERS
         if len(near) + 1 < needed:
             return None
-        self.arm[near] = -1
-        for row in near:
+        return Founders(np.vstack([self.vectors[near], vector[None]]), tuple(int(a) for a in arms), near)
+
+    def leave(self, founders: Founders) -> None:
+        """Take out those that have founded a cluster."""
+        self.arm[founders.rows] = -1
+        for row in founders.rows:
             self._rows.touch(int(row))
-        return Founders(np.vstack([self.vectors[near], vector[None]]), tuple(int(a) for a in arms))
 
     def dump(self) -> dict[str, bytes]:
         """The state."""

@@ -132,7 +132,7 @@ class Clusterer:
         assignments: list[Assignment] = []
         if self.warm is not None:
             self.warm.add(block)
-            if self.processed >= self.config.warm_start:
+            if self.processed >= self.config.warm_start and self.warm.answered >= self.config.warm_start / 4:
                 assignments = self._start()
         else:
             assignments = self._step(block)
@@ -157,13 +157,14 @@ class Clusterer:
         pairs, self.warm = self.warm.pairs, None
         good = [pair for pair in pairs if pair.vectors is not None]
         if good:
-            self._found_warm_clusters(np.concatenate([_vectors(pair) for pair in good]))
+            self._found_warm_clusters(good)
         assignments = []
         for start in range(0, len(pairs), BLOCK):
             assignments += self._step(pairs[start : start + BLOCK], learn=False)
         return assignments
 
-    def _found_warm_clusters(self, vectors: Floats) -> None:
+    def _found_warm_clusters(self, good: Sequence[Pair]) -> None:
+        vectors = np.concatenate([_vectors(pair) for pair in good])
         rng = np.random.default_rng([self.config.seed, 0x77])
         centroids, labels = warm_centroids(vectors, self.config.start, rng)
         sizes = np.bincount(labels, minlength=len(centroids))
@@ -172,6 +173,10 @@ class Clusterer:
             members = vectors[labels == k]
             slot = self._born(centroids[k], int(sizes[k]), weight=float(weight), born_at=0, warm=True)
             self.kmeans.inertia[slot] = float(((members - centroids[k]) ** 2).sum())
+        # a text alone is no cluster; it may found one with others of its kind
+        for row in np.flatnonzero(~np.isin(labels, keep)):
+            pair, arm = divmod(int(row), len(self.arms))
+            self.ring.add(vectors[row], arm, good[pair].prompt_id)
         self.coverage.probe(vectors)
 
     def _step(self, block: Sequence[Pair], *, learn: bool = True) -> list[Assignment]:
@@ -310,10 +315,11 @@ class Clusterer:
             others = np.delete(alike[arm], arm)
             if (others >= theta).any():
                 continue
-            founders = self.ring.founders(vectors[arm], int(arm), theta) if self._make_room() else None
-            if founders is None:
+            founders = self.ring.founders(vectors[arm], int(arm), theta)
+            if founders is None or not self._make_room():
                 self.ring.add(vectors[arm], int(arm), pair.prompt_id)
                 continue
+            self.ring.leave(founders)
             weight = self._birth_weight(founders.one_sided)
             mean = founders.vectors.mean(axis=0)
             self._born(mean, len(founders.vectors), weight=weight, born_at=pair.seq, founders=founders.arms)
@@ -322,7 +328,7 @@ class Clusterer:
         """Whether there is a free slot, if need be by merging the cheapest pair of unclaimed clusters."""
         if not self.kmeans.full:
             return True
-        allowed: NDArray[np.bool_] = self.ledger.claimed_at.sum(axis=1) == 0
+        allowed = np.array([not self.ledger.claimed(slot) for slot in range(len(self.kmeans.used))])
         if keep is not None:
             allowed[keep] = False
         pair = self.kmeans.cheapest_pair(allowed)

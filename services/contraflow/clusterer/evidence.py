@@ -68,8 +68,8 @@ class Ledger:
         return (slots[:, None] * self._columns + np.arange(self._columns)).ravel()
 
     def claimed(self, slot: int) -> bool:
-        """Whether any arm's difference is claimed there."""
-        return bool(self.claimed_at[slot].any())
+        """Whether any arm's difference is claimed there, in either column: the cluster then stays."""
+        return bool(self.claimed_at[slot].any() or self.generalises_at[slot].any())
 
     def count(self, slots: NDArray[np.int64], explore: bool, used: NDArray[np.int64]) -> None:
         """Count one pair: the slot of each arm's text. ``used`` are the clusters there are."""

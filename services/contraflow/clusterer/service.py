@@ -39,7 +39,7 @@ class ClustererService:
         self._interval = interval
         self._singleton = Singleton(log, wire, "clusterer", ["embeddings", "control"])
         self._limit = DeadLetterLimit(wire.topic("embeddings"))
-        self._dead: list[Outgoing] = []
+        self._dead: list[tuple[int, Outgoing]] = []
 
     async def run(self) -> None:
         """Cluster until draining is requested; what was not committed is read again by the next run."""
@@ -61,7 +61,7 @@ class ClustererService:
                 self._take(record)
             while not self._drain.requested:
                 steps, more = await anyio.to_thread.run_sync(self._advance)
-                if not steps and not self._dead:
+                if not steps:
                     break
                 await self._commit(steps)
                 if not more:
@@ -76,8 +76,8 @@ class ClustererService:
             seq = embedding.seq
         except EventError as error:
             self._limit.failed(error)
-            self._dead.append(dead_letter(record, error))
             embedding, seq = self._failed(record, error), seq_of(record.key)
+            self._dead.append((seq, dead_letter(record, error)))
         else:
             self._limit.passed()
         self._pairing.add(embedding)
@@ -121,7 +121,10 @@ class ClustererService:
 
     async def _commit(self, steps: list[Step]) -> None:
         outputs = [output for step in steps for output in self._outputs(step)]
-        dead, self._dead = self._dead, []
+        # with the block that closes their pairs, as only then the position moves past them
+        done = self._core.processed
+        dead = [output for seq, output in self._dead if seq <= done]
+        self._dead = [(seq, output) for seq, output in self._dead if seq > done]
         parts = await anyio.to_thread.run_sync(self._core.dump)
         if self._finished:
             parts = {**parts, _FINISHED: b"1"}

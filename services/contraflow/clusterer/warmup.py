@@ -20,6 +20,11 @@ class WarmUp:
         self._blocks: list[list[Pair]] = []
         self._rows = Rows("warm")
 
+    @property
+    def answered(self) -> int:
+        """How many pairs did not fail."""
+        return sum(not pair.failed for pair in self.pairs)
+
     def add(self, block: Sequence[Pair]) -> None:
         """Keep a block."""
         self._rows.touch(len(self._blocks))

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contraflow.configuration.typed import Problem, nearest
-from contraflow.experiment import Experiment
+from contraflow.experiment import Arm, Experiment
 
 __all__ = ["problems_of"]
 
 _BACKENDS = ["transformers", "scripted", "replay"]
+_READ = {
+    "transformers": ("model", "revision", "lora", "system_prompt", "prefix", "sampling"),
+    "scripted": ("plants", "speed"),
+    "replay": (),
+}
+"""What each backend reads of an arm. Anything else would compare a model with itself, and find nothing."""
+_SAMPLING = ("temperature", "top_p", "top_k")
 
 
 def problems_of(experiment: Experiment) -> Iterator[Problem]:
@@ -45,6 +52,8 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
             ("generator", "backend"),
             f'there is no backend "{backend}"{guess} Valid: {valid}, or my_module:function.',
         )
+    if backend in _READ:
+        yield from _unread(experiment, backend)
     if backend == "transformers":
         for name in (name for name, arm in experiment.arms.items() if arm.model is None):
             yield Problem(("arms", name, "model"), "missing; the transformers backend needs a model's name or folder")
@@ -52,6 +61,19 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
         yield from _replay(experiment)
     elif experiment.replay is not None:
         yield Problem(("replay",), f'only read with generator.backend: replay, and the backend is "{backend}"')
+
+
+def _unread(experiment: Experiment, backend: str) -> Iterator[Problem]:
+    nothing = Arm()
+    for name, arm in experiment.arms.items():
+        for field in Arm.__struct_fields__:
+            if getattr(arm, field) != getattr(nothing, field) and field not in _READ[backend]:
+                said = ", ".join(_READ[backend]) or "nothing"
+                yield Problem(("arms", name, field), f"the {backend} backend does not read it (it reads {said})")
+        for key in arm.sampling if backend == "transformers" else ():
+            if key not in _SAMPLING:
+                guess = nearest(key, list(_SAMPLING))
+                yield Problem(("arms", name, "sampling", key), f"unknown{guess} Valid: {', '.join(_SAMPLING)}.")
 
 
 def _replay(experiment: Experiment) -> Iterator[Problem]:

@@ -45,11 +45,16 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         return {**fields, "experiment": redacted(self.experiment)}
 
 
-def resolve(experiment: Experiment, *, generator_batch: int | None, prompts: int) -> Resolved:
-    """Choose what the experiment left open; ``generator_batch`` is how many requests go through at once."""
+def resolve(
+    experiment: Experiment, *, generator_batch: int | None, prompts: int, stored: int | None = None
+) -> Resolved:
+    """Choose what the experiment left open; ``generator_batch`` is how many requests go through at once.
+
+    ``stored`` is how many pairs there are where texts are replayed.
+    """
     sampling = experiment.sampling
     greedy = _greedy(experiment)
-    pairs = _pairs(experiment, prompts if greedy else None)
+    pairs = _pairs(experiment, prompts if greedy else stored)
     warm_start = _warm_start(sampling.warm_start, pairs)
     auto_epoch, auto_in_flight = _AUTO.get(experiment.generator.backend, (_half(generator_batch), 4))
     start = warm_start // 3 if experiment.clusters.start == "auto" else experiment.clusters.start
@@ -79,7 +84,10 @@ def _greedy(experiment: Experiment) -> bool:
     if experiment.generator.backend == "replay":
         return False
     default = experiment.generator.temperature
-    return any(arm.sampling.get("temperature", default) == 0 for arm in experiment.arms.values())
+    return any(
+        arm.sampling.get("temperature", default) == 0 or arm.sampling.get("top_k") == 1
+        for arm in experiment.arms.values()
+    )
 
 
 def _pairs(experiment: Experiment, most: int | None) -> int | None:

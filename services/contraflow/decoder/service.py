@@ -11,13 +11,13 @@ import anyio
 
 from contraflow.decoder.generator import Completion, Generator
 from contraflow.errors import ConfigurationError, GeneratorError
-from contraflow.events import EventError, Origin, Request, Text, decode, text_id
+from contraflow.events import EventError, Request, Text, decode, text_id
 from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, Record
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.progress import MAX_SPAN, Progress
-from contraflow.wire import Wire, seq_of
+from contraflow.wire import Wire, failed_text
 
 __all__ = ["Decoder"]
 
@@ -137,20 +137,7 @@ class Decoder:
 
     def _bury(self, lane: _Lane, record: Record, error: EventError) -> None:
         lane.outputs.append(dead_letter(record, error))
-        seq = seq_of(record.key)
-        text = Text(
-            seq=seq,
-            request_id=record.key,
-            text_id=text_id(record.key, self._arm),
-            arm=self._arm,
-            prompt_id="",
-            prompt="",
-            text="",
-            origin=Origin.SCAN,
-            finish_reason="error",
-            error=f"the request could not be read: {error}",
-        )
-        self._finish(lane, record.offset, text)
+        self._finish(lane, record.offset, failed_text(record.key, self._arm, f"the request could not be read: {error}"))
 
     def _finish(self, lane: _Lane, offset: int, text: Text) -> None:
         lane.outputs.append(
@@ -202,13 +189,14 @@ class Decoder:
 
     async def _answer(self, jobs: dict[str, _Job]) -> None:
         async for completion in self._generator.generate([job.request for job in jobs.values()]):
-            job = jobs.pop(completion.request.request_id, None)
+            job = jobs.get(completion.request.request_id)
             if job is None:
                 continue  # answered twice: the first answer stays
             if completion.error is not None:
                 self._retry([job], completion.error)
             else:
                 self._finish(job.lane, job.offset, self._text(completion))
+            del jobs[job.request.request_id]
 
     async def _revive(self, deaths: int, error: Exception) -> None:
         if deaths > self._restarts:
@@ -240,15 +228,15 @@ class Decoder:
             arm=self._arm,
             prompt_id=request.prompt_id,
             prompt=request.messages[-1].content if request.messages else "",
-            text=completion.text,
-            thinking=completion.thinking,
+            text=_valid(completion.text),
+            thinking=None if completion.thinking is None else _valid(completion.thinking),
             origin=request.origin,
             finish_reason=completion.finish_reason,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
             seconds=completion.seconds,
             model=self._generator.model,
-            error=completion.error,
+            error=None if completion.error is None else _valid(completion.error),
         )
 
     async def _commit_loop(self, lanes: list[_Lane]) -> None:
@@ -268,3 +256,8 @@ class Decoder:
     async def _commit_lane(self, lane: _Lane) -> None:
         outputs, lane.outputs = lane.outputs, []
         await lane.producer.commit(outputs, group=self._group, positions={lane.partition: lane.progress.position()})
+
+
+def _valid(text: str) -> str:
+    """Without half characters (lone surrogates), which no event can carry."""
+    return text.encode("utf-8", "replace").decode()

@@ -52,11 +52,26 @@ class UserGenerator:
         assert self._function is not None, "start() comes first"
         inner = self._function.func if isinstance(self._function, partial) else self._function
         if inspect.isasyncgenfunction(inner):
-            async for completion in self._function(requests):
+            async for completion in self._stream(requests):
                 yield completion
             return
         for completion in await anyio.to_thread.run_sync(self._batch, requests):
             yield completion
+
+    async def _stream(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
+        assert self._function is not None
+        left = {request.request_id: request for request in requests}
+        try:
+            async for completion in self._function(requests):
+                left.pop(completion.request.request_id, None)
+                yield completion
+        except Exception as error:
+            if len(requests) == 1:
+                yield Completion(requests[0], "", "error", error=f"{self._name} raised {error!r}")
+                return
+            for request in left.values():
+                async for completion in self._stream([request]):
+                    yield completion
 
     def _batch(self, requests: Sequence[Request]) -> list[Completion]:
         assert self._function is not None

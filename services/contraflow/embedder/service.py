@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from contraflow.embedder.batcher import Batcher
-from contraflow.events import Embedding, Origin, Text, decode, text_id
+from contraflow.events import Embedding, Text, decode
 from contraflow.log.protocol import Outgoing, Record
-from contraflow.wire import Wire, arm_of, seq_of
+from contraflow.wire import Wire, arm_of, failed_text
 
 __all__ = ["EmbedderService"]
 
@@ -35,19 +35,7 @@ class EmbedderService:
 
     def failed(self, record: Record, error: BaseException) -> list[Outgoing]:
         """Closes the pair of a record that could not be embedded."""
-        arm = arm_of(record)
-        failed = Text(
-            seq=seq_of(record.key),
-            request_id=record.key,
-            text_id=text_id(record.key, arm),
-            arm=arm,
-            prompt_id="",
-            prompt="",
-            text="",
-            origin=Origin.SCAN,
-            finish_reason="error",
-            error=f"the text could not be embedded: {error}",
-        )
+        failed = failed_text(record.key, arm_of(record), f"the text could not be embedded: {error}")
         return [self._out(record, self._failed(failed))]
 
     def _out(self, record: Record, event: Embedding) -> Outgoing:

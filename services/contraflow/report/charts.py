@@ -41,7 +41,9 @@ def evidence(results: Results) -> go.Figure:
     figure = _figure(360)
     for key, path in sorted(paths.items(), key=lambda item: item[0] in claims):
         claim = claims.get(key)
-        shown = [p for p in path if claim is None or p[0] <= claim.claimed_at]
+        shown = path
+        if claim:
+            shown = [p for p in path if p[0] < claim.claimed_at] + [(claim.claimed_at, claim.log_e / np.log(10))]
         figure.add_scatter(
             x=[p[0] for p in shown],
             y=[p[1] for p in shown],
@@ -52,8 +54,8 @@ def evidence(results: Results) -> go.Figure:
         )
         if claim:
             figure.add_scatter(
-                x=[claim.claimed_at],
-                y=[claim.log_e / np.log(10)],
+                x=[shown[-1][0]],
+                y=[shown[-1][1]],
                 mode="markers",
                 marker={"color": CLAIMED, "size": 9},
                 name=f"cluster {key[0]} claimed",

@@ -28,8 +28,8 @@ def export(
     texts = list(_texts(results, vectors))
     tables: dict[str, list[dict[str, Any]]] = {
         "texts": texts,
-        "findings": _records(results, "findings"),
-        "clusters": [_flat(row) for row in _records(results, "clusters")],
+        "findings": results.rows("findings"),
+        "clusters": [_flat(row) for row in results.rows("clusters")],
     }
     return [_write(rows, folder / f"{name}.{kind}", kind) for name, rows in tables.items()]
 
@@ -71,25 +71,15 @@ def _plane(vectors: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], 
     return dict(zip(vectors, centred @ axes[:, :-3:-1], strict=True))
 
 
-def _records(results: Results, name: str) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in results.frame(name).to_dict("records")]
-
-
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    nested = {
-        key: json.dumps(value, default=_plain) for key, value in row.items() if isinstance(value, dict | list | tuple)
-    }
-    return {**{k: v for k, v in row.items() if not isinstance(v, bytes)}, **nested}
-
-
-def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """Lists and maps as JSON, so that every value fits into a cell."""
+    return {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
 
 
 def _write(rows: list[dict[str, Any]], path: Path, kind: str) -> Path:
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
     else:
-        lines = (json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         path.write_text("".join(lines), encoding="utf-8")
     return path

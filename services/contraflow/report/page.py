@@ -68,7 +68,7 @@ def _drawing(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -
         f"const figures = {plain};\n"
         "for (const [name, figure] of Object.entries(figures)) {\n"
         "  const place = document.getElementById('chart-' + name);\n"
-        "  if (place) Plotly.newPlot(place, figure.data, figure.layout, {responsive: true, displaylogo: false});\n"
+        "  if (place) Plotly.newPlot(place, figure.data, figure.layout, {responsive: true, displayModeBar: false});\n"
         "}\n"
     )
 
@@ -121,7 +121,7 @@ def _totals(results: Results) -> dict[str, Any]:
         "criteria": regions.criteria if regions else {},
         "dollars": sum(verdict.cost for verdict in results.verdicts),
         "judgments": len(results.judgments),
-        "failing": [name for name, arm in arms.items() if arm.texts and arm.failures / arm.texts > 0.01],
+        "failing": list(results.failing),
     }
 
 
@@ -131,7 +131,7 @@ def _clusters(results: Results) -> list[dict[str, Any]]:
         {
             "id": cluster.cluster_id,
             "claimed": cluster.cluster_id in claimed,
-            "size": cluster.size,
+            "answers": sum(cluster.counts.values()),
             "born": cluster.born_at,
             "state": str(cluster.state),
             "keywords": ", ".join(cluster.keywords[:6]),
@@ -141,9 +141,12 @@ def _clusters(results: Results) -> list[dict[str, Any]]:
         }
         for cluster in results.clusters
     ]
-    return sorted(rows, key=lambda row: (not row["claimed"], row["state"] != "active", -row["size"]))
+    return sorted(rows, key=lambda row: (not row["claimed"], row["state"] != "active", -row["answers"]))
 
 
 def _timing(results: Results) -> str:
-    seconds = sum(entry.get("seconds", 0) for entry in results.folder.journal() if entry["event"] == "stopped")
-    return duration(seconds) if seconds else "-"
+    """How long the run took; "over" that if a session was killed, or runs: the journal has no seconds of it."""
+    journal = results.folder.journal()
+    stops = [entry["seconds"] for entry in journal if entry["event"] == "stopped"]
+    starts = sum(entry["event"] == "started" for entry in journal)
+    return ("over " if starts > len(stops) else "") + duration(sum(stops)) if stops else "-"

@@ -126,7 +126,7 @@ class Sampler:
     def _finish_if_spent(self, asked: int, size: int) -> None:
         if self.complete:
             return
-        if asked < size:
+        if asked < size or self._pool.empty:
             self.complete = "prompts: every stored draw has been asked"
         elif self.config.pairs is not None and self.seq + asked >= self.config.pairs:
             self.complete = f"budget: {self.config.pairs * self.config.arms} texts"
@@ -134,14 +134,16 @@ class Sampler:
     def _choose(self, size: int, regions: Regions | None) -> list[tuple[int, int, Origin, str | None]]:
         rng = stream(self.config.seed, "epoch", self.epoch)
         uniform = regions is None or regions.warm or self.config.rule == "uniform" or len(self._prompts) == 1
-        explore = size if uniform else int(np.ceil(size * self.config.uniform))
+        # the few draws that are kept to explore are not spent on the warm start: a scan asks uniformly too
+        explore = size if uniform and not self._pool.stored else int(np.ceil(size * self.config.uniform))
         chosen = self._explore(explore, rng)
         if regions is not None and not uniform:
             confirm = [region for region in regions.regions if region.reason is Reason.CONFIRM]
             steered = [region for region in regions.regions if region.reason in _STEERED]
-            chosen += self._steer(confirm, min(size // 4, size - len(chosen)), Origin.CONFIRM)
+            chosen += self._confirm(confirm, min(size // 4, size - len(chosen)))
             chosen += self._steer(steered, size - len(chosen), Origin.STEER)
         chosen += self._scan(size - len(chosen))
+        chosen += self._explore(size - len(chosen), rng)  # where all else is used up
         return [chosen[i] for i in rng.permutation(len(chosen))]
 
     def _explore(self, count: int, rng: np.random.Generator) -> list[tuple[int, int, Origin, str | None]]:
@@ -158,6 +160,19 @@ class Sampler:
         wanted = water_fill(regions, self._index, self._pool.asked, steerable, self._neighbours, count)
         drawn = ((prompt, self._pool.take(prompt, confirm=confirm), region) for prompt, region in wanted)
         return [(prompt, draw, origin, region) for prompt, draw, region in drawn if draw is not None]
+
+    def _confirm(self, regions: Sequence[Region], count: int) -> list[tuple[int, int, Origin, str | None]]:
+        """Fresh pairs for claims; of held-out prompts, which have led nowhere yet, also such as are near none."""
+        chosen = self._steer(regions, count, Origin.CONFIRM)
+        if not regions or not self._pool.stored:
+            return chosen
+        left = np.flatnonzero(self._pool.steerable(confirm=True))
+        fewest = left[np.lexsort((self._scan_order[left], self._pool.asked[left]))]
+        for prompt in fewest[: count - len(chosen)]:
+            draw = self._pool.take(int(prompt), confirm=True)
+            if draw is not None:
+                chosen.append((int(prompt), draw, Origin.CONFIRM, regions[0].region_id))
+        return chosen
 
     def _scan(self, count: int) -> list[tuple[int, int, Origin, str | None]]:
         chosen: list[tuple[int, int, Origin, str | None]] = []

@@ -23,6 +23,13 @@ class Pool(Protocol):
 
     asked: NDArray[np.int32]
     """How often each prompt was asked, in flight included."""
+    stored: bool
+    """Whether draws are stored, and so few; else there always is one more."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to ask, but to confirm."""
+        ...
 
     def explore(self, rng: np.random.Generator) -> tuple[int, int] | None:
         """A prompt and draw chosen uniformly, whatever is known."""
@@ -47,6 +54,9 @@ class Pool(Protocol):
 
 class EndlessPool:
     """Prompts of which a model can always decode one more draw; ``explore`` draws with replacement."""
+
+    stored = False
+    empty = False
 
     def __init__(self, prompts: int) -> None:
         self.asked = np.zeros(prompts, np.int32)
@@ -84,6 +94,7 @@ class ReplayPool:
     """
 
     KEPT = 5
+    stored = True
 
     def __init__(self, draws: Sequence[int], held_out: NDArray[np.bool_], seed: int) -> None:
         self._draws = np.asarray(draws, np.int32)
@@ -133,9 +144,16 @@ class ReplayPool:
         return draw
 
     def steerable(self, *, confirm: bool = False) -> NDArray[np.bool_]:
-        """The prompts with stored draws left for this purpose."""
+        """The prompts with stored draws left for this purpose; to confirm, the held-out ones if there are any."""
         left = self._next < self._draws
-        return left if confirm else left & ~self._held_out
+        if not confirm:
+            return left & ~self._held_out
+        return left & self._held_out if self._held_out.any() else left
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to ask, but to confirm."""
+        return self._explored == len(self._kept) and not self.steerable().any()
 
     def dump(self) -> bytes:
         """Counts and places."""

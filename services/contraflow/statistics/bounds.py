@@ -77,14 +77,14 @@ class EmpiricalBernstein:
         half = (np.log(2 / self._alpha) + self.state[:, _V_PSI]) / total
         bounds = np.stack([centre - half, centre + half], axis=1)
         bounds[self.state[:, _N] == 0] = 0.0, 1.0
-        if self._population is not None:
+        if self._population:  # of an empty one nothing can be drawn
             self._exhaust(bounds)
         clipped: NDArray[np.float64] = np.clip(bounds, 0.0, 1.0)
         return clipped
 
     def _exhaust(self, bounds: NDArray[np.float64]) -> None:
         """What was drawn is known: the mean lies between all the rest being 0 and all the rest being 1."""
-        assert self._population is not None
+        assert self._population
         rest = np.maximum(self._population - self.state[:, _N], 0)
         low = self.state[:, _SUM] / self._population
         high = (self.state[:, _SUM] + rest) / self._population

@@ -16,27 +16,32 @@ import msgspec
 import numpy as np
 
 from contraflow.errors import FormatTooNew
-from contraflow.events import Claim, Hypothesis, Judgment, Regions, Verdict, VerdictStatus, hypothesis_id
+from contraflow.events import Claim, Hypothesis, Judgment, Origin, Regions, Verdict, VerdictStatus, hypothesis_id
 from contraflow.statistics.ebh import statement_weight, weighted_ebh
 from contraflow.validator import author
 from contraflow.validator.bagofwords import words_alone
 from contraflow.validator.case import REJECT, Case, Tally
-from contraflow.validator.judges import Embed
 from contraflow.validator.store import PairStore
 from contraflow.validator.types import Answer, Judge, Statement, TextPair
 
-__all__ = ["Embed", "Judge", "Step", "TextPair", "Validator", "ValidatorConfig"]
+__all__ = ["Judge", "Step", "TextPair", "Validator", "ValidatorConfig"]
 
 _FORMAT = 1
 KEPT = 64
 """Discordant pairs kept for each cluster and arm, for the author."""
+CLUSTERS = 1000
+"""Clusters and arms of which pairs are kept: those touched last. What is about to be claimed was touched just now."""
 PLACEBOS = 6
 """Clusters that are looked at for a placebo."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatorConfig:
-    """``pairs`` is how many pairs a tier may judge for one statement; ``borderline`` scores go on to the next tier."""
+    """``pairs`` is how many pairs a tier may judge for one statement; ``borderline`` scores go on to the next tier.
+
+    With ``held_out`` (replayed texts) the pairs asked to confirm come from prompts that are asked for nothing else:
+    statements are judged on those alone, and written from the others.
+    """
 
     arms: tuple[str, ...]
     reference: str
@@ -45,6 +50,7 @@ class ValidatorConfig:
     borderline: tuple[float, float] = (0.4, 0.6)
     pairs: int = 100
     seed: int = 0
+    held_out: bool = False
 
 
 class Step(NamedTuple):
@@ -58,11 +64,10 @@ class Step(NamedTuple):
 class Validator:
     """``processed`` is the last ``seq`` taken in."""
 
-    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge], embed: Embed) -> None:
+    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge]) -> None:
         self.config = config
         self.processed = 0
         self._judges = judges
-        self._embed = embed
         self._store = PairStore()
         self._recent: dict[tuple[int, str], deque[int]] = {}
         self._cases: dict[tuple[int, str], Case] = {}
@@ -154,15 +159,25 @@ class Validator:
             for cluster in (pair.clusters[arm], pair.clusters[reference]):
                 case = self._cases.get((cluster, arm))
                 if case is None:
-                    self._remember((cluster, arm), pair)
-                elif case.status is VerdictStatus.OPEN:
+                    if self._for_authors(pair):
+                        self._remember((cluster, arm), pair)
+                elif case.status is VerdictStatus.OPEN and self._for_judges(pair):
                     await self._judge(case, pair, step)
 
+    def _for_authors(self, pair: TextPair) -> bool:
+        return not self.config.held_out or pair.origin is not Origin.CONFIRM
+
+    def _for_judges(self, pair: TextPair) -> bool:
+        return not self.config.held_out or pair.origin is Origin.CONFIRM
+
     def _remember(self, key: tuple[int, str], pair: TextPair) -> None:
-        recent = self._recent.setdefault(key, deque())
+        recent = self._recent[key] = self._recent.pop(key, deque())  # the last touched comes last
         recent.append(self._store.hold(pair))
         if len(recent) > KEPT:
             self._store.release(recent.popleft())
+        if len(self._recent) > CLUSTERS:
+            for seq in self._recent.pop(next(iter(self._recent))):
+                self._store.release(seq)
 
     async def _judge(self, case: Case, pair: TextPair, step: Step) -> None:
         if not case.tallies:
@@ -266,6 +281,8 @@ class Validator:
     def _settle(self, case: Case, status: VerdictStatus, reason: str, step: Step) -> None:
         case.status, case.reason = status, reason
         case.words_alone = self._words_alone(case)
+        for seq in _held(case):
+            self._store.release(seq)
         self._touch(case)
         step.verdicts.append(self._verdict(case))
 
@@ -318,14 +335,12 @@ class Validator:
         return {"core": core, **cases, **self._store.dump()}
 
     @classmethod
-    def load(
-        cls, config: ValidatorConfig, judges: Sequence[Judge], embed: Embed, parts: Mapping[str, bytes]
-    ) -> Validator:
+    def load(cls, config: ValidatorConfig, judges: Sequence[Judge], parts: Mapping[str, bytes]) -> Validator:
         """A validator that goes on exactly as the one that gave ``parts``.
 
         :raises FormatTooNew: if a newer version of contraflow wrote them.
         """
-        validator = cls(config, judges, embed)
+        validator = cls(config, judges)
         kept, validator.processed, recent = msgspec.msgpack.decode(parts["core"])
         if kept > _FORMAT:
             raise FormatTooNew("the validator's state was written by a newer contraflow; resume with that version")
@@ -342,5 +357,11 @@ class Validator:
     def _restore(self, case: Case, part: bytes) -> None:
         key = case.hypothesis.cluster_id, case.hypothesis.arm
         self._cases[key], self._case_parts[key] = case, part
-        for seq in [*case.author_pairs, *(seq for seq, _, _ in case.judged)]:
-            self._store.rehold(seq)
+        if case.status is VerdictStatus.OPEN:
+            for seq in _held(case):
+                self._store.rehold(seq)
+
+
+def _held(case: Case) -> list[int]:
+    """The pairs that an open case keeps, each as often as it holds it."""
+    return [*case.author_pairs, *(seq for seq, _, _ in case.judged)]

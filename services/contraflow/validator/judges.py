@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from contraflow.words import content_words
 
 __all__ = ["Embed", "EmbeddingJudge", "KeywordJudge", "build"]
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+Embed = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
 
 CLOSE = 0.02
 """Cosines that differ by less are alike."""
@@ -50,7 +50,7 @@ class EmbeddingJudge:
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         """Compare the cosines of both texts."""
-        vectors = self._embed([first, second, *(statement.exemplars or (statement.property,))])
+        vectors = await self._embed([first, second, *(statement.exemplars or (statement.property,))])
         centre = vectors[2:].mean(axis=0)
         a, b = vectors[:2] @ (centre / max(float(np.linalg.norm(centre)), 1e-9))
         if abs(float(a - b)) < CLOSE:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import anyio
 
-from contraflow.events import Assignment, Control, ControlAction, Regions, Text, decode
+from contraflow.events import Assignment, Control, ControlAction, EventError, Regions, Text, decode
 from contraflow.log.protocol import Log, Outgoing, Partition, Record
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.singleton import Singleton
-from contraflow.validator.core import Embed, Judge, Step, TextPair, Validator, ValidatorConfig
-from contraflow.wire import Wire, seq_of
+from contraflow.validator.core import Judge, Step, TextPair, Validator, ValidatorConfig
+from contraflow.wire import Wire, arm_of, failed_text, seq_of
 
 __all__ = ["ValidatorService"]
 
@@ -56,13 +56,10 @@ class _Gathering:
 class ValidatorService:
     """Advances the validator to each Regions in turn; after the final one writes the last verdicts and ``done``."""
 
-    def __init__(
-        self, log: Log, wire: Wire, config: ValidatorConfig, judges: Sequence[Judge], embed: Embed, drain: Drain
-    ) -> None:
+    def __init__(self, log: Log, wire: Wire, config: ValidatorConfig, judges: Sequence[Judge], drain: Drain) -> None:
         self._wire = wire
         self._config = config
         self._judges = judges
-        self._embed = embed
         self._drain = drain
         self._singleton = Singleton(log, wire, "validator", ["regions", "assignments", "texts"])
         self._regions: list[Regions] = []
@@ -70,7 +67,7 @@ class ValidatorService:
     async def run(self) -> None:
         """Validate until draining is requested."""
         parts, reader = await self._singleton.start()
-        made_from = (self._config, self._judges, self._embed)
+        made_from = (self._config, self._judges)
         self._validator = Validator.load(*made_from, parts) if parts else Validator(*made_from)
         self._gathering = _Gathering(self._config.arms, self._validator.processed)
         try:
@@ -93,10 +90,17 @@ class ValidatorService:
         else:
             seq = seq_of(record.key)
             if record.topic == self._wire.topic("texts"):
-                self._gathering.add_text(decode(value, Text))
+                self._gathering.add_text(self._text(record))
             else:
                 self._gathering.add_assignment(decode(value, Assignment))
         self._singleton.backlog.read(partition, record.offset, seq)
+
+    def _text(self, record: Record) -> Text:
+        """The text, or one with an error where it cannot be read: the embedder has buried it and closed its pair."""
+        try:
+            return decode(record.value or b"", Text)
+        except EventError as error:
+            return failed_text(record.key, arm_of(record), f"the text could not be read: {error}")
 
     async def _advance(self) -> None:
         while self._regions and not self._drain.requested:

@@ -1,0 +1,57 @@
+"""What a run found, in lines for a terminal, with rich's markup. Model texts are untrusted here too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.markup import escape
+
+from contraflow.events import Effect
+from contraflow.results import Finding, Results
+
+__all__ = ["findings_in_lines", "warning"]
+
+_COLOURS = {"accepted": "green", "rejected": "red"}
+_ERROR = 200
+
+
+def findings_in_lines(results: Results) -> Iterator[str]:
+    """The findings, after one line that warns if failures may explain them."""
+    yield f"\n[bold]{results.folder.run}[/]: {len(results.findings)} claimed differences ({escape(results.why)})\n"
+    if said := warning(results):
+        yield f"[yellow]{escape(said)}[/]\n"
+    yield from map(_lines, results.findings)
+
+
+def warning(results: Results) -> str | None:
+    """What to know before believing the claims: which arms' requests failed, and most often of what."""
+    if not results.failing:
+        return None
+    counts = ", ".join(f"{arm} {total.failures} of {total.texts}" for arm, total in results.failing.items())
+    answers = (answers.get(arm) for answers in results.texts.values() for arm in results.failing)
+    errors = Counter(answer.error for answer in answers if answer is not None and answer.error)
+    commonest = "".join(f"; the commonest error: {_printable(error)[:_ERROR]}" for error, _ in errors.most_common(1))
+    return f"failures may explain these claims: {counts} requests failed{commonest}"
+
+
+def _lines(finding: Finding) -> str:
+    claim = finding.claim
+    status = str(finding.verdict.status) if finding.verdict else "open"
+    counted = f"{claim.s if claim.direction > 0 else claim.n - claim.s} of {claim.n} discordant pairs"
+    share = f"   {_shares(finding.comparison.effect)}" if finding.comparison.effect else ""
+    reach = "generalises" if claim.generalises else "on the prompts that it was found on"
+    said = escape(_printable(finding.statement))
+    return f"  [{_COLOURS.get(status, 'yellow')}]{status:<9}[/] {said}\n            {counted}{share}   {reach}\n"
+
+
+def _shares(effect: Effect) -> str:
+    return (
+        f"{100 * effect.share:.1f} % against {100 * effect.reference:.1f} % of the answers to uniformly asked prompts "
+        f"(difference {100 * effect.difference_low:+.1f} to {100 * effect.difference_high:+.1f} points)"
+    )
+
+
+def _printable(text: str) -> str:
+    """Without control sequences."""
+    return "".join(c if c.isprintable() else " " for c in text)
