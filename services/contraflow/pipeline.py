@@ -152,8 +152,8 @@ class Ring:
 
     async def _drain_when_done(self) -> None:
         reader = await self.log.reader(dict.fromkeys(self.wire.all("control")))
-        while True:
-            for record in await reader.fetch(wait=1.0):
+        while not self.drain.requested:
+            for record in await self.drain.fetch(reader, 100):
                 if decode(record.value or b"", Control).action is ControlAction.DONE:
                     self.drain.request("done")
 

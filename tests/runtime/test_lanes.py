@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,7 @@ from contraflow.log.embedded import EmbeddedLog
 from contraflow.log.protocol import Outgoing, Partition, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, TooManyDeadLetters
 from contraflow.runtime.drain import Drain
-from contraflow.runtime.lanes import LaneSettings, process_or_bury, run_lanes
+from contraflow.runtime.lanes import process_or_bury, run_lanes
 from contraflow.topics import dead_letters, specs
 
 RUN = "x-1"
@@ -64,7 +65,7 @@ async def until(log: EmbeddedLog, service: Upper, count: int) -> None:
     drain = Drain()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run_lanes, log, f"{RUN}.upper", IN, service, drain, LaneSettings(batch=7, wait=0.05))
+            tasks.start_soon(partial(run_lanes, log, f"{RUN}.upper", IN, service, drain, batch=7))
             while len(await read(log, OUT)) < count:  # noqa: ASYNC110 - it waits for another process's view of the log
                 await anyio.sleep(0.01)
             drain.request("test")

@@ -57,7 +57,7 @@ class ClustererService:
 
     async def _loop(self, reader: Reader) -> None:
         while not self._drain.requested:
-            for record in await reader.fetch(2000, wait=0.25):
+            for record in await self._drain.fetch(reader, 2000):
                 self._take(record)
             while not self._drain.requested:
                 steps, more = await anyio.to_thread.run_sync(self._advance)

@@ -119,7 +119,7 @@ class Decoder:
             if lane.progress.span >= MAX_SPAN:
                 await self._clock.sleep(self._interval)
                 continue
-            for record in await lane.reader.fetch(500, wait=0.25):
+            for record in await self._drain.fetch(lane.reader, 500):
                 self._deliver(lane, record)
 
     def _deliver(self, lane: _Lane, record: Record) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import anyio
 
+from contraflow.log.protocol import Reader, Record
+
 __all__ = ["Drain"]
+
+
+_IDLE = 5.0
+"""Seconds that a service waits for records before it looks around. Records and draining wake it at once, so that idle
+services take nothing from the decoder beside them."""
 
 
 class Drain:
@@ -14,12 +21,15 @@ class Drain:
         self.grace = grace
         self.why = ""
         self._event = anyio.Event()
+        self._waits: set[anyio.CancelScope] = set()
 
     def request(self, why: str) -> None:
         """Ask every service to finish what it holds, commit and return; the first reason stays."""
         if not self._event.is_set():
             self.why = why
             self._event.set()
+            for wait in self._waits:
+                wait.cancel()
 
     @property
     def requested(self) -> bool:
@@ -29,3 +39,16 @@ class Drain:
     async def wait(self) -> None:
         """Return when draining is requested."""
         await self._event.wait()
+
+    async def fetch(self, reader: Reader, most: int) -> list[Record]:
+        """The next records, waiting a few seconds for the first; none as soon as draining is requested."""
+        if self.requested:
+            return []
+        records: list[Record] = []
+        with anyio.CancelScope() as wait:
+            self._waits.add(wait)
+            try:
+                records = await reader.fetch(most, _IDLE)
+            finally:
+                self._waits.discard(wait)
+        return records

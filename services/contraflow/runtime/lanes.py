@@ -8,7 +8,6 @@ supervisor starts the service again from what was committed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -18,7 +17,7 @@ from contraflow.log.protocol import Log, Outgoing, Partition, Position, Producer
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
 
-__all__ = ["LaneSettings", "Stateless", "process_or_bury", "run_lanes"]
+__all__ = ["Stateless", "process_or_bury", "run_lanes"]
 
 
 class Stateless(Protocol):
@@ -33,22 +32,12 @@ class Stateless(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """How a lane reads: at most ``batch`` records a fetch and a commit, waiting up to ``wait`` seconds for the first."""
-
-    batch: int = 500
-    wait: float = 0.25
-
-
-async def run_lanes(
-    log: Log, group: str, topic: str, service: Stateless, drain: Drain, settings: LaneSettings | None = None
-) -> None:
-    """Run a service over every partition of a topic until draining is requested."""
+async def run_lanes(log: Log, group: str, topic: str, service: Stateless, drain: Drain, *, batch: int = 500) -> None:
+    """Run a service over every partition of a topic, at most ``batch`` records a commit, until draining is requested."""
     limit = DeadLetterLimit(topic)
     async with anyio.create_task_group() as lanes:
         for number in range(await log.partitions(topic)):
-            lane = _Lane(log, group, Partition(topic, number), service, limit, settings or LaneSettings())
+            lane = _Lane(log, group, Partition(topic, number), service, limit, batch)
             lanes.start_soon(lane.run, drain, name=f"{group}.{topic}.{number}")
 
 
@@ -60,14 +49,14 @@ class _Lane:
         partition: Partition,
         service: Stateless,
         limit: DeadLetterLimit,
-        settings: LaneSettings,
+        batch: int,
     ) -> None:
         self._log = log
         self._group = group
         self._partition = partition
         self._service = service
         self._limit = limit
-        self._settings = settings
+        self._batch = batch
 
     async def run(self, drain: Drain) -> None:
         # the fence comes first: only then is the committed position the last word of the previous owner
@@ -76,7 +65,7 @@ class _Lane:
         reader = await self._log.reader({self._partition: position.offset if position else None})
         try:
             while not drain.requested:
-                records = await reader.fetch(self._settings.batch, self._settings.wait)
+                records = await drain.fetch(reader, self._batch)
                 if records:
                     await self._process_and_commit(producer, records)
         finally:

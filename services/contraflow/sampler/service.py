@@ -56,19 +56,19 @@ class SamplerService:
                 await self._singleton.close()
 
     async def _read(self, reader: Reader) -> None:
-        for record in await reader.fetch(100, wait=0.25):
+        for record in await self._drain.fetch(reader, 100):
             regions = decode(record.value or b"", Regions)
             if not regions.final:
                 self._regions[regions.epoch] = (record.offset, regions)
 
     async def _plan_what_can_be(self, started: float) -> None:
         while self._sampler.complete is None and not self._drain.requested:
-            needs = self._sampler.needs()
-            if needs is not None and needs not in self._regions:
-                return
             if self._minutes is not None and self._clock.now() - started > self._minutes * 60:
                 self._sampler.stop(f"budget: {self._minutes:g} minutes")
                 await self._commit([self._control(self._sampler.complete)])
+                return
+            needs = self._sampler.needs()
+            if needs is not None and needs not in self._regions:
                 return
             offset, regions = self._regions.pop(needs) if needs is not None else (None, None)
             plan = await anyio.to_thread.run_sync(self._sampler.plan, regions)

@@ -72,7 +72,7 @@ class ValidatorService:
         self._gathering = _Gathering(self._config.arms, self._validator.processed)
         try:
             while not self._drain.requested:
-                for record in await reader.fetch(2000, wait=0.25):
+                for record in await self._drain.fetch(reader, 2000):
                     self._take(record)
                 await self._advance()
         finally:

@@ -47,8 +47,10 @@ class EmbeddedReader:
             self._next.update(positions)
             if records or anyio.current_time() >= deadline:
                 return records
-            with anyio.move_on_at(deadline):
+            with anyio.move_on_at(deadline) as waiting:
                 await self._more.wait()
+            if waiting.cancelled_caught:
+                return []
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from ``offset``."""

@@ -29,7 +29,8 @@ __all__ = ["MAX_METADATA", "MAX_RECORD", "Writer", "check"]
 MAX_RECORD = 8 << 20
 MAX_METADATA = 4096
 _CHECKPOINT_PAGES = 2000
-_POLL = 0.01
+_POLL, _SLOWEST_POLL = 0.01, 0.1
+"""Seconds between looks for what other processes wrote: often while they do, ten times a second when they are silent."""
 
 Work = Callable[[sqlite3.Connection], Any]
 
@@ -75,6 +76,7 @@ class Writer:
         self._partitions: dict[tuple[str, int], int] = {}
         self._touched: set[Partition] = set()
         self._seen = self._data_version()
+        self._poll = _POLL
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -106,7 +108,7 @@ class Writer:
 
     def _wait(self) -> list[tuple[Work, Future[Any]] | None]:
         try:
-            batch = [self._queue.get(timeout=_POLL)]
+            batch = [self._queue.get(timeout=self._poll)]
         except queue.Empty:
             self._look_abroad()
             return []
@@ -119,8 +121,9 @@ class Writer:
         version = self._seen
         with contextlib.suppress(sqlite3.Error):  # nobody waits for this answer, and the next look comes soon
             version = self._data_version()
-        if version != self._seen:
-            self._seen = version
+        foreign, self._seen = version != self._seen, version
+        self._poll = _POLL if foreign else min(1.5 * self._poll, _SLOWEST_POLL)
+        if foreign:
             self._committed(None)
 
     def _data_version(self) -> int:
