@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import torch.profiler
 
 from contraflow.decoder.generator import Completion
 from contraflow.decoder.transformers import TransformersGenerator
@@ -72,6 +73,15 @@ async def test_an_adapter_a_system_prompt_and_a_prefix_change_the_answers() -> N
     ):
         changed = await answers(generator(declared=arm, temperature=0.0))
         assert any(changed[s].text != plain[s].text for s in plain)
+
+
+async def test_a_merged_adapter_decodes_as_its_base_does() -> None:
+    adapted = generator(declared=Arm(model=SMOL, lora=str(ADAPTER)))
+    await adapted.start()
+    with torch.profiler.profile() as profile:
+        adapted._batch(REQUESTS)
+    await adapted.close()
+    assert "aten::bmm" not in {event.key for event in profile.key_averages()}, "it copies the head for each row"
 
 
 async def test_a_prompt_longer_than_the_context_fails_alone() -> None:

@@ -104,6 +104,9 @@ class TransformersGenerator:
         self.model = resolved.fingerprint
         if self._arm.lora is not None:
             model = self._with_adapter(model, self._base_dir / self._arm.lora)
+        # peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states
+        # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
+        model.requires_grad_(True)
         self._model, self._tokenizer = model.to(device).eval(), tokenizer
 
     def _with_adapter(self, model: Any, folder: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,10 +13,13 @@ from contraflow.wire import Wire
 
 __all__ = ["Follower", "Standing"]
 
+_WINDOW = 30.0
+"""Seconds that a rate covers: a local model answers a batch every few seconds, and nothing in between."""
+
 
 @dataclass(slots=True)
 class Standing:
-    """A run at one moment. ``rate`` is texts per second since the last look, ``eta`` seconds at the mean rate."""
+    """A run at one moment. ``rate`` is texts per second of late, ``eta`` seconds at the mean rate."""
 
     phase: str = "starting"
     texts: dict[str, int] = field(default_factory=dict)
@@ -41,7 +45,7 @@ class Follower:
         self._reader: Reader | None = None
         self._status: dict[str, VerdictStatus] = {}
         self._first: tuple[float, int] | None = None
-        self._last: tuple[float, int] | None = None
+        self._seen: deque[tuple[float, int]] = deque()
         self.standing = Standing(budget=budget or 0)
 
     async def look(self, now: float) -> Standing:
@@ -78,9 +82,12 @@ class Follower:
         standing, total = self.standing, sum(self.standing.texts.values())
         if self._first is None:
             self._first = now, total
-        if self._last is not None and now > self._last[0]:
-            standing.rate = (total - self._last[1]) / (now - self._last[0])
-        self._last = now, total
+        self._seen.append((now, total))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - _WINDOW:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        if now > since:
+            standing.rate = (total - before) / (now - since)
         elapsed, made = now - self._first[0], total - self._first[1]
         if standing.budget and made > 0:
             standing.eta = max(0, standing.budget - total) * elapsed / made
