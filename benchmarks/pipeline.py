@@ -100,7 +100,7 @@ async def measure(texts: int, clusters: int, marks: tuple[int, int]) -> dict[str
             async def watch() -> None:
                 while True:
                     await anyio.sleep(0.25)
-                    done = sum(answered(await log.groups(), ring.wire, resolved.arms).values())
+                    done = sum((await answered(log, ring.wire, resolved.arms)).values())
                     for mark in marks:
                         if done >= mark and mark not in memory:
                             memory[mark] = anonymous()
@@ -117,8 +117,8 @@ async def measure(texts: int, clusters: int, marks: tuple[int, int]) -> dict[str
         "seconds": seconds,
         "texts_per_second": texts / seconds,
         "cpu_seconds": busy,
-        "log_records": sum(info.records for info in described.values()),
-        "log_bytes": sum(info.bytes for info in described.values()),
+        "log_records": sum(info.records or 0 for info in described.values()),
+        "log_bytes": sum(info.bytes or 0 for info in described.values()),
         f"anonymous_mb_at_{marks[0]}": memory.get(marks[0], 0.0),
         f"anonymous_mb_at_{marks[1]}": memory[marks[1]],
         "memory_ratio": memory[marks[1]] / max(memory.get(marks[0], 1.0), 1e-9),

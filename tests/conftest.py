@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from brokers import Broker, kafka_home
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +34,48 @@ def experiment() -> Callable[..., dict[str, Any]]:
         return {**plain, **sections}
 
     return make
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Kafka cluster: one that is there, or a broker of this test session's own."""
+    if servers := os.environ.get("CONTRAFLOW_TEST_KAFKA"):
+        yield servers
+        return
+    home = kafka_home()
+    assert home is not None, "tests marked kafka are left out without one"
+    broker = Broker(home, tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    try:
+        yield broker.servers
+    finally:
+        broker.stop()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, to kill and to start again."""
+    home = kafka_home()
+    if home is None:
+        pytest.skip(_NO_KAFKA)
+    broker = Broker(home, tmp_path / "kafka")
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+_NO_KAFKA = "no Kafka: set KAFKA_HOME to an unpacked Apache Kafka (needs Java), or CONTRAFLOW_TEST_KAFKA to a cluster's host:port"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without Kafka, what needs it is left out, and one line at the end says so."""
+    if os.environ.get("CONTRAFLOW_TEST_KAFKA") or kafka_home():
+        return
+    for item in items:
+        if item.get_closest_marker("kafka"):
+            item.add_marker(pytest.mark.skip(reason=_NO_KAFKA))
 
 
 _EVIDENCE = pytest.StashKey[list[tuple[str, str, str]]]()

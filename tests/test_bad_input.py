@@ -176,10 +176,10 @@ def test_a_full_disk_stops_the_run_in_words_and_the_same_command_goes_on(
     async def small(path: Path) -> EmbeddedLog:
         return await opened(path, max_pages=150)
 
-    monkeypatch.setattr("contraflow.runner.EmbeddedLog.open", small)
+    monkeypatch.setattr("contraflow.log.opening.EmbeddedLog.open", small)
     with pytest.raises(RunStopped, match=r"is full.*Nothing that was committed is lost: free some space"):
         contraflow.run(plain, runs=tmp_path)
-    monkeypatch.setattr("contraflow.runner.EmbeddedLog.open", opened)
+    monkeypatch.setattr("contraflow.log.opening.EmbeddedLog.open", opened)
     results = contraflow.run(plain, runs=tmp_path)
     assert results.folder.run == "small-1"
     assert [a.seq for a in results.assignments] == list(range(1, 1001))

@@ -218,7 +218,16 @@ def topics(name: str, seconds: float, runs: Path, as_json: bool) -> None:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            *(f"{v:,.1f}" if isinstance(v, float) else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values())
+            *(
+                "unknown"
+                if v is None
+                else f"{v:,.1f}"
+                if isinstance(v, float)
+                else f"{v:,}"
+                if isinstance(v, int)
+                else v
+                for v in row.values()
+            )
         )
     console.print(table)
     groups = Table("group", "topic", box=None, pad_edge=False)

@@ -154,6 +154,23 @@ class Validation(_Section, frozen=True):
     pairs: Positive = 100
 
 
+class Kafka(_Section, frozen=True):
+    """An Apache Kafka cluster: ``kafka`` is host:port, several separated by commas.
+
+    ``prefix`` goes before the names of topics, groups and transactional ids. ``password`` is env:NAME. ``replication``
+    is of new topics (auto: three, or as many as there are brokers).
+    """
+
+    kafka: str
+    prefix: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{0,64}$")] = ""
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    username: str | None = None
+    password: str | None = None
+    ca_file: str | None = None
+    replication: Positive | Auto = "auto"
+
+
 class Experiment(_Section, frozen=True):
     """A whole experiment: two or more arms, one of which is the reference, and what they are asked."""
 
@@ -170,6 +187,6 @@ class Experiment(_Section, frozen=True):
     alpha: Annotated[float, msgspec.Meta(gt=0.0, lt=0.5)] = 0.05
     stop: Stop = Stop()
     validation: Validation = Validation()
-    log: Literal["embedded"] = "embedded"
+    log: Kafka | Literal["embedded"] = "embedded"
     partitions: Positive = 8
     seed: int = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from contraflow.events import (
     decode,
     tag_of,
 )
-from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Record
 from contraflow.runs import RunFolder
 from contraflow.topics import TOPICS
@@ -201,12 +200,13 @@ def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideB
 
 async def read_topic(log: Log, wire: Wire, topic: str, *, wait: float = 0.0) -> list[Record]:
     """Every committed record of a topic; none if it does not exist yet."""
-    described = await log.describe()
-    ends = {partition: described[partition].end for partition in wire.all(topic) if partition in described}
-    reader = await log.reader(dict.fromkeys(ends))
+    ends = {partition: end for partition, end in (await log.ends(wire.all(topic))).items() if end}
     records: list[Record] = []
+    if not ends:
+        return records
+    reader = await log.reader(dict.fromkeys(ends))
     try:
-        left = {partition for partition, end in ends.items() if end > described[partition].begin}
+        left = set(ends)
         while left and (batch := await reader.fetch(5000, wait=wait)):
             records += batch
             at = {(r.topic, r.partition): r.offset + 1 for r in batch}
@@ -228,7 +228,7 @@ async def read_results(path: Path) -> Results:
     folder = RunFolder(path)
     resolved = folder.resolved
     wire = Wire(folder.run, resolved["experiment"]["partitions"])
-    async with await EmbeddedLog.open(folder.log) as log:
+    async with open_log(folder) as log:
         texts: dict[str, dict[str, Text]] = {}
         for text in await _events(log, wire, "texts", Text):
             texts.setdefault(text.request_id, {})[text.arm] = text
@@ -254,19 +254,15 @@ async def read_results(path: Path) -> Results:
 
 
 async def _dead(log: Log, wire: Wire) -> dict[str, int]:
-    described = await log.describe()
-    counts: Counter[str] = Counter()
-    for partition, info in described.items():
-        if partition.topic.endswith(".dead") and info.records:
-            counts[partition.topic.removeprefix(f"{wire.run}.")] += info.records
-    return dict(counts)
+    counts = {name: len(await read_topic(log, wire, name)) for name in TOPICS if name.endswith(".dead")}
+    return {name: count for name, count in counts.items() if count}
 
 
 async def read_vectors(results: Results) -> list[tuple[str, str, int, bytes]]:
     """(arm, text, cluster, float32 bytes) of every answer that was clustered, by ``seq``."""
     wire = Wire(results.folder.run, results.resolved["experiment"]["partitions"])
     places = {a.seq: a.arms for a in results.assignments if not a.failed}
-    async with await EmbeddedLog.open(results.folder.log) as log:
+    async with open_log(results.folder) as log:
         embeddings = await _events(log, wire, "embeddings", Embedding)
     return [
         (e.arm, e.text, places[e.seq][e.arm].cluster_id, e.vector)

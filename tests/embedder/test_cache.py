@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
+import lmdb
 import numpy as np
 import pytest
 
-from contraflow.embedder.cache import EmbeddingCache
+from contraflow.embedder.cache import EmbeddingCache, _begin
 from contraflow.embedder.hashed import HashedEncoder
 from contraflow.errors import FormatTooNew, LogError
 
@@ -155,6 +157,7 @@ def test_a_cache_that_was_closed_says_so_and_closes_again(tmp_path: Path) -> Non
 _WRITE = """
 import sys
 from pathlib import Path
+from typing import ClassVar
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.hashed import HashedEncoder
 with EmbeddingCache(HashedEncoder(), Path(sys.argv[1]), map_size=1 << 17) as cache:
@@ -170,3 +173,19 @@ def test_several_processes_fill_one_cache_at_once(tmp_path: Path) -> None:
     with EmbeddingCache(encoder, tmp_path) as cache:
         cache.get_embeddings([f"text {i}" for i in range(1500)])
     assert encoder.encoded == []
+
+
+def test_a_map_that_grows_again_and_again_under_a_reader_is_followed() -> None:
+    class Growing:
+        sizes: ClassVar[list[int]] = []
+
+        def begin(self, *, write: bool, buffers: bool) -> str:
+            if len(self.sizes) < 3:
+                raise lmdb.MapResizedError("another process has grown it")
+            return "transaction"
+
+        def set_mapsize(self, size: int) -> None:
+            self.sizes.append(size)
+
+    assert _begin(Growing(), write=False) == "transaction"
+    assert Growing.sizes == [0, 0, 0]

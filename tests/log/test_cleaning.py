@@ -89,3 +89,20 @@ async def test_a_read_tombstone_before_an_unread_value_goes_and_the_value_stays(
     await producer.commit([], group="slow", positions={KEPT: Position(unread)})
     assert await log.clean({}, ["slow"]) == 2
     assert await rows(log) == [("k", b"back")]
+
+
+async def test_an_embedded_log_compacts_when_it_is_told_and_leaves_one_record_a_key(log: EmbeddedLog) -> None:
+    for i in range(5):
+        await write(log, ("a", str(i).encode()), ("b", str(i).encode()))
+    await write(log, ("b", None))
+    await log.clean({}, [])
+    assert await rows(log) == [("a", b"4")]
+
+
+async def test_retention_by_size_keeps_what_fits(log: EmbeddedLog) -> None:
+    await log.create_topics([("plain", 1, "delete")])
+    await log.append([Outgoing("plain", 0, f"k{i}", b"x" * 98) for i in range(10)])
+    await log.clean({"plain": (None, 400)}, [])
+    reader = await log.reader({Partition("plain", 0): None})
+    assert [r.key for r in await reader.fetch(wait=0.0)] == ["k6", "k7", "k8", "k9"]
+    await reader.close()

@@ -38,7 +38,7 @@ def test_a_gap_in_the_offsets_does_not_hold_the_position_back() -> None:
     for offset in (0, 3, 9):
         progress.deliver(offset)
         progress.finish(offset)
-    assert progress.position() == Position(10, "")
+    assert progress.position() == Position(10, "3:")
     assert progress.open == 0
 
 
@@ -65,9 +65,9 @@ def test_a_consumer_by_seq_commits_up_to_its_first_unprocessed_record() -> None:
 
 
 @pytest.mark.parametrize("delivered", [0, 1, 100])
-def test_all_finished_needs_no_metadata(delivered: int) -> None:
+def test_all_finished_needs_no_bitmap(delivered: int) -> None:
     progress = Progress(Position(7))
     for offset in range(7, 7 + delivered):
         progress.deliver(offset)
         progress.finish(offset)
-    assert progress.position() == Position(7 + delivered, "")
+    assert progress.position() == Position(7 + delivered, f"{delivered}:")

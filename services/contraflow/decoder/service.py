@@ -16,6 +16,7 @@ from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, 
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.members import serve_partitions
 from contraflow.runtime.progress import MAX_SPAN, Progress
 from contraflow.wire import Wire, failed_text
 
@@ -45,6 +46,7 @@ class _Lane:
     reader: Reader
     progress: Progress
     outputs: list[Outgoing] = field(default_factory=list)
+    finished: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Decoder:
@@ -81,8 +83,7 @@ class Decoder:
         self._pending: list[_Job] = []
         self._answering = 0
         self._arrived = anyio.Event()
-        self._finished = anyio.Event()
-        self._closed = False
+        self._quiet = anyio.Event()
 
     async def run(self) -> None:
         """Decode until draining is requested; open generations then get the drain's grace.
@@ -90,29 +91,43 @@ class Decoder:
         :raises GeneratorError: if the engine cannot be started or keeps dying.
         """
         await self._generator.start()
-        lanes: list[_Lane] = []
         try:
-            lanes = [await self._open(partition) for partition in self._wire.all("requests")]
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._commit_loop, lanes)
-                async with anyio.create_task_group() as workers:
-                    for lane in lanes:
-                        workers.start_soon(self._read, lane)
-                    workers.start_soon(self._generate_until_drained)
-                self._closed = True
-                self._finished.set()
+                tasks.start_soon(self._serve_partitions)
+                await self._generate_until_drained()
+                self._quiet.set()
         finally:
             with anyio.CancelScope(shield=True):
-                for lane in lanes:
-                    await lane.reader.close()
-                    await lane.producer.close()
                 await self._generator.close()
 
-    async def _open(self, partition: Partition) -> _Lane:
+    async def _serve_partitions(self) -> None:
+        await serve_partitions(
+            self._log, self._group, self._wire.topic("requests"), self._serve, self._drain, self._clock
+        )
+
+    async def _serve(self, partition: Partition) -> None:
         producer = await self._log.producer(f"{self._group}.{partition.topic}.{partition.number}")
-        position = (await self._log.positions(self._group, [partition])).get(partition)
-        reader = await self._log.reader({partition: position.offset if position else None})
-        return _Lane(partition, producer, reader, Progress(position))
+        lane: _Lane | None = None
+        try:
+            position = (await self._log.positions(self._group, [partition])).get(partition)
+            reader = await self._log.reader({partition: position.offset if position else None})
+            lane = _Lane(partition, producer, reader, Progress(position))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._commit_until_quiet, lane)
+                await self._read(lane)
+                await self._quiet.wait()
+                lane.finished.set()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if lane is not None:
+                    self._forget(lane)
+                    await lane.reader.close()
+                await producer.close()
+
+    def _forget(self, lane: _Lane) -> None:
+        """Its requests are read again by whoever serves the partition next."""
+        self._pending = [job for job in self._pending if job.lane is not lane]
+        heapq.heapify(self._pending)
 
     async def _read(self, lane: _Lane) -> None:
         while not self._drain.requested:
@@ -144,7 +159,7 @@ class Decoder:
             self._wire.out("texts", text.request_id, text, partition=lane.partition.number, arm=self._arm)
         )
         lane.progress.finish(offset)
-        self._finished.set()
+        lane.finished.set()
 
     async def _generate_until_drained(self) -> None:
         async with anyio.create_task_group() as tasks:
@@ -239,23 +254,19 @@ class Decoder:
             error=None if completion.error is None else _valid(completion.error),
         )
 
-    async def _commit_loop(self, lanes: list[_Lane]) -> None:
-        while not self._closed:
-            await self._finished.wait()
-            self._finished = anyio.Event()
-            await self._commit(lanes)
+    async def _commit_until_quiet(self, lane: _Lane) -> None:
+        while not self._quiet.is_set():
+            await lane.finished.wait()
+            lane.finished = anyio.Event()
+            await self._commit(lane)
             await self._clock.sleep(self._interval)
-        await self._commit(lanes)
+        await self._commit(lane)
 
-    async def _commit(self, lanes: list[_Lane]) -> None:
-        async with anyio.create_task_group() as commits:
-            for lane in lanes:
-                if lane.outputs:
-                    commits.start_soon(self._commit_lane, lane)
-
-    async def _commit_lane(self, lane: _Lane) -> None:
+    async def _commit(self, lane: _Lane) -> None:
         outputs, lane.outputs = lane.outputs, []
-        await lane.producer.commit(outputs, group=self._group, positions={lane.partition: lane.progress.position()})
+        if outputs:
+            at = {lane.partition: lane.progress.position()}
+            await lane.producer.commit(outputs, group=self._group, positions=at)
 
 
 def _valid(text: str) -> str:

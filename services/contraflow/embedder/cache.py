@@ -179,11 +179,7 @@ class EmbeddingCache:
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
 
     def _begin(self, *, write: bool) -> Any:
-        try:
-            return self._environment.begin(write=write, buffers=not write)
-        except lmdb.MapResizedError:  # another process has grown the map
-            self._environment.set_mapsize(0)
-            return self._environment.begin(write=write, buffers=not write)
+        return _begin(self._environment, write=write)
 
     def _open(self) -> Any:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -196,7 +192,7 @@ class EmbeddingCache:
     def _open_checked(self) -> Any:
         # never below what the file has grown to: LMDB takes the larger of the two
         environment = lmdb.open(str(self.folder), map_size=self._map_size, metasync=False, sync=False, max_readers=512)
-        with environment.begin(write=True) as transaction:
+        with _begin(environment, write=True) as transaction:
             kept = transaction.get(_FORMAT_KEY)
             if kept is None:
                 transaction.put(_FORMAT_KEY, str(_FORMAT).encode())
@@ -219,3 +215,11 @@ class EmbeddingCache:
         data.rename(data.with_name(f"data.damaged-{number}"))
         (self.folder / "lock.mdb").unlink(missing_ok=True)
         logger.warning("the embedding cache %s was damaged (%s); set aside and built again", self.folder, why)
+
+
+def _begin(environment: Any, *, write: bool) -> Any:
+    while True:
+        try:
+            return environment.begin(write=write, buffers=not write)
+        except lmdb.MapResizedError:  # another process has grown the map, and may do so again before we begin
+            environment.set_mapsize(0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Log", "Outgoing", "Partition", "PartitionInfo", "Position", "Producer", "Reader", "Record"]
+__all__ = ["Log", "Membership", "Outgoing", "Partition", "PartitionInfo", "Position", "Producer", "Reader", "Record"]
 
 
 class Partition(NamedTuple):
@@ -52,13 +52,14 @@ class Position(NamedTuple):
 class PartitionInfo(NamedTuple):
     """What a monitor wants to know of a partition.
 
-    ``begin`` and ``end`` are offsets (``end`` is one past the last), ``records`` and ``bytes`` have been appended in all.
+    ``begin`` and ``end`` are offsets (``end`` is one past the last); ``records`` and ``bytes`` have been appended in all,
+    None where the log does not know (offsets of Kafka count what is no record, too).
     """
 
     begin: int
     end: int
-    records: int
-    bytes: int
+    records: int | None
+    bytes: int | None
 
 
 class Reader(Protocol):
@@ -67,8 +68,8 @@ class Reader(Protocol):
     async def fetch(self, max_records: int = 500, wait: float = 0.5) -> list[Record]:
         """The next records, in offset order within each partition, fairly over the partitions.
 
-        Waits up to ``wait`` seconds for the first record; returns an empty list if none comes. Positions move past
-        what is returned.
+        Waits up to ``wait`` seconds for the first record; returns an empty list if none comes. What was committed before
+        the call is found however short the wait. Positions move past what is returned.
 
         :raises LogError: if a position lies before the first record that is kept (offset out of range).
         """
@@ -105,6 +106,24 @@ class Producer(Protocol):
         ...
 
 
+class Membership(Protocol):
+    """A member's view of which partitions of one topic it should work on.
+
+    It is advice: what a member may write is decided by who owns the transactional id of a partition. ``shared`` says
+    whether other members may take partitions over, so that being fenced is no mistake.
+    """
+
+    shared: bool
+
+    async def partitions(self, known: frozenset[Partition] | None = None) -> frozenset[Partition]:
+        """The partitions of this member, as soon as they are settled and differ from ``known``."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; others take over."""
+        ...
+
+
 class Log(Protocol):
     """A durable partitioned log that several processes may share."""
 
@@ -132,6 +151,14 @@ class Log(Protocol):
 
     async def reader(self, start: Mapping[Partition, int | None]) -> Reader:
         """A reader of these partitions, each from its offset, or from the first record kept if None."""
+        ...
+
+    async def join(self, group: str, topic: str) -> Membership:
+        """Join the group of those who share the partitions of a topic."""
+        ...
+
+    async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """One past the last committed record of each partition that exists."""
         ...
 
     async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:

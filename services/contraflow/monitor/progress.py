@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contraflow.events import Control, Regions, Steering, Verdict, VerdictStatus, decode
-from contraflow.log.protocol import Log, Partition, Position, Reader
+from contraflow.log.protocol import Log, Reader
 from contraflow.runtime.progress import Progress
 from contraflow.wire import Wire
 
@@ -56,7 +56,7 @@ class Follower:
         while records := await self._reader.fetch(1000, wait=0.0):
             for record in records:
                 self._take(record.topic.removeprefix(f"{self._wire.run}."), record.value or b"")
-        self.standing.texts = answered(await self._log.groups(), self._wire, self._arms)
+        self.standing.texts = await answered(self._log, self._wire, self._arms)
         self._time(now)
         return self.standing
 
@@ -98,8 +98,10 @@ class Follower:
             await self._reader.close()
 
 
-def answered(groups: dict[str, dict[Partition, Position]], wire: Wire, arms: Sequence[str]) -> dict[str, int]:
+async def answered(log: Log, wire: Wire, arms: Sequence[str]) -> dict[str, int]:
     """How many requests each arm has answered, from the decoders' committed positions."""
-    return {
-        arm: sum(Progress(at).finished for at in groups.get(f"{wire.run}.decoder.{arm}", {}).values()) for arm in arms
-    }
+    found = {}
+    for arm in arms:
+        at = await log.positions(f"{wire.run}.decoder.{arm}", wire.all("requests"))
+        found[arm] = sum(Progress(position).finished for position in at.values())
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.opening import open_log
 from contraflow.log.protocol import Partition, PartitionInfo, Position
 from contraflow.runs import RunFolder
 
@@ -17,17 +17,23 @@ __all__ = ["lags", "measure", "rates"]
 
 async def measure(folder: RunFolder, seconds: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A row a topic, and a row a (group, topic); rates are differences over ``seconds``, by partition, then summed."""
-    async with await EmbeddedLog.open(folder.log) as log:
+    async with open_log(folder) as log:
         before, start = await log.describe(), time.monotonic()
         await anyio.sleep(seconds)
         after, elapsed = await log.describe(), time.monotonic() - start
-        return rates(before, after, elapsed, folder.run), lags(after, await log.groups(), folder.run)
+        ours = f"{folder.run}."  # a cluster may be shared with other runs
+        after = {partition: info for partition, info in after.items() if partition.topic.startswith(ours)}
+        groups = {name: at for name, at in (await log.groups()).items() if name.startswith(ours)}
+        return rates(before, after, elapsed, folder.run), lags(after, groups, folder.run)
 
 
 def rates(
     before: Mapping[Partition, PartitionInfo], after: Mapping[Partition, PartitionInfo], elapsed: float, run: str
 ) -> list[dict[str, Any]]:
-    """Records, bytes and their rates by topic."""
+    """Records, bytes and their rates by topic; bytes are None where the log does not count them.
+
+    Where it counts no records either (Kafka), offsets stand in for them, which include one for each transaction.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for partition, info in after.items():
         name = partition.topic.removeprefix(f"{run}.")
@@ -36,11 +42,18 @@ def rates(
         )
         earlier = before.get(partition, info)
         row["partitions"] += 1
-        row["records"] += info.records
-        row["bytes"] += info.bytes
-        row["records_s"] += (info.records - earlier.records) / elapsed
-        row["bytes_s"] += (info.bytes - earlier.bytes) / elapsed
+        row["records"] += _records(info)
+        row["records_s"] += (_records(info) - _records(earlier)) / elapsed
+        if info.bytes is None or earlier.bytes is None:
+            row["bytes"] = row["bytes_s"] = None
+        else:
+            row["bytes"] += info.bytes
+            row["bytes_s"] += (info.bytes - earlier.bytes) / elapsed
     return list(rows.values())
+
+
+def _records(info: PartitionInfo) -> int:
+    return info.end - info.begin if info.records is None else info.records
 
 
 def lags(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypeVar
+
 import anyio
 
 from contraflow.log.protocol import Reader, Record
 
 __all__ = ["Drain"]
 
+T = TypeVar("T")
 
 _IDLE = 5.0
 """Seconds that a service waits for records before it looks around. Records and draining wake it at once, so that idle
@@ -40,15 +44,19 @@ class Drain:
         """Return when draining is requested."""
         await self._event.wait()
 
-    async def fetch(self, reader: Reader, most: int) -> list[Record]:
-        """The next records, waiting a few seconds for the first; none as soon as draining is requested."""
-        if self.requested:
-            return []
-        records: list[Record] = []
+    async def unless(self, something: Awaitable[T]) -> T | None:
+        """What ``something`` gives; None as soon as draining is requested."""
+        result: T | None = None
         with anyio.CancelScope() as wait:
+            if self.requested:
+                wait.cancel()
             self._waits.add(wait)
             try:
-                records = await reader.fetch(most, _IDLE)
+                result = await something
             finally:
                 self._waits.discard(wait)
-        return records
+        return result
+
+    async def fetch(self, reader: Reader, most: int) -> list[Record]:
+        """The next records, waiting a few seconds for the first; none as soon as draining is requested."""
+        return await self.unless(reader.fetch(most, _IDLE)) or []

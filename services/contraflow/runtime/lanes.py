@@ -1,8 +1,8 @@
 """The loop of a stateless service: one lane for each input partition, which owns the partition's transactional id.
 
 A lane fetches, processes, and commits outputs and position in one transaction. A record that cannot be processed goes
-to the dead letters in the same transaction. Anything else that fails ends the lane before it commits, and the
-supervisor starts the service again from what was committed.
+to the dead letters in the same transaction. Anything else that fails ends the lane before it commits, and it starts
+again from what was committed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Protocol
 import anyio
 
 from contraflow.errors import ConfigurationError, GeneratorError, LogError
-from contraflow.log.protocol import Log, Outgoing, Partition, Position, Producer, Record
+from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.members import serve_partitions
 
 __all__ = ["Stateless", "process_or_bury", "run_lanes"]
 
@@ -33,49 +34,40 @@ class Stateless(Protocol):
 
 
 async def run_lanes(log: Log, group: str, topic: str, service: Stateless, drain: Drain, *, batch: int = 500) -> None:
-    """Run a service over every partition of a topic, at most ``batch`` records a commit, until draining is requested."""
-    limit = DeadLetterLimit(topic)
-    async with anyio.create_task_group() as lanes:
-        for number in range(await log.partitions(topic)):
-            lane = _Lane(log, group, Partition(topic, number), service, limit, batch)
-            lanes.start_soon(lane.run, drain, name=f"{group}.{topic}.{number}")
+    """Run a service over its partitions of a topic, at most ``batch`` records a commit, until draining is requested."""
+    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch)
+    await serve_partitions(log, group, topic, lanes.serve, drain)
 
 
-class _Lane:
+class _Lanes:
     def __init__(
-        self,
-        log: Log,
-        group: str,
-        partition: Partition,
-        service: Stateless,
-        limit: DeadLetterLimit,
-        batch: int,
+        self, log: Log, group: str, service: Stateless, drain: Drain, limit: DeadLetterLimit, batch: int
     ) -> None:
         self._log = log
         self._group = group
-        self._partition = partition
         self._service = service
+        self._drain = drain
         self._limit = limit
         self._batch = batch
 
-    async def run(self, drain: Drain) -> None:
+    async def serve(self, partition: Partition) -> None:
         # the fence comes first: only then is the committed position the last word of the previous owner
-        producer = await self._log.producer(f"{self._group}.{self._partition.topic}.{self._partition.number}")
-        position = (await self._log.positions(self._group, [self._partition])).get(self._partition)
-        reader = await self._log.reader({self._partition: position.offset if position else None})
+        producer = await self._log.producer(f"{self._group}.{partition.topic}.{partition.number}")
         try:
-            while not drain.requested:
-                records = await drain.fetch(reader, self._batch)
-                if records:
-                    await self._process_and_commit(producer, records)
+            position = (await self._log.positions(self._group, [partition])).get(partition)
+            reader = await self._log.reader({partition: position.offset if position else None})
+            try:
+                while not self._drain.requested:
+                    if records := await self._drain.fetch(reader, self._batch):
+                        outputs = await process_or_bury(self._service, records, self._limit)
+                        at = {partition: Position(records[-1].offset + 1)}
+                        await producer.commit(outputs, group=self._group, positions=at)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await reader.close()
         finally:
             with anyio.CancelScope(shield=True):
-                await reader.close()
                 await producer.close()
-
-    async def _process_and_commit(self, producer: Producer, records: list[Record]) -> None:
-        outputs = await process_or_bury(self._service, records, self._limit)
-        await producer.commit(outputs, group=self._group, positions={self._partition: Position(records[-1].offset + 1)})
 
 
 async def process_or_bury(service: Stateless, records: Sequence[Record], limit: DeadLetterLimit) -> list[Outgoing]:

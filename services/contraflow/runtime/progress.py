@@ -1,7 +1,8 @@
 """Which records of a partition are finished, when they finish out of order.
 
-The committed offset is the smallest delivered and unfinished one; a bitmap of those finished beyond it travels in the
-position's metadata. So whatever is finished can be committed at any moment, and nothing committed is done twice.
+The committed offset is the smallest delivered and unfinished one; how many were finished in all, and a bitmap of those
+beyond it, travel in the position's metadata. So whatever is finished can be committed at any moment, and nothing
+committed is done twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contraflow.log.protocol import Position
 __all__ = ["MAX_SPAN", "Progress"]
 
 MAX_SPAN = 24_000
-"""Offsets that one bitmap may span: 4,096 characters of base85 hold 26,200, and one more kills a Kafka producer."""
+"""Offsets that one bitmap may span: 4,096 characters of base85 hold 26,200 and a count, and one more kills a Kafka producer."""
 
 
 class Progress:
@@ -23,8 +24,12 @@ class Progress:
         self._next = position.offset if position else 0
         self._open: dict[int, None] = {}
         self._finished: set[int] = set()
+        self.finished = 0
+        """How many records have been finished in all. Offsets do not tell: on Kafka some carry no record."""
         if position and position.metadata:
-            self._finished = _unpack(position.offset, position.metadata)
+            count, _, bitmap = position.metadata.partition(":")
+            self.finished = int(count)
+            self._finished = _unpack(position.offset, bitmap)
 
     def deliver(self, offset: int) -> bool:
         """Note that ``offset`` was read, in growing order; False if it was finished before and must be skipped."""
@@ -38,16 +43,12 @@ class Progress:
         """Note that the work of a delivered offset is done."""
         del self._open[offset]
         self._finished.add(offset)
+        self.finished += 1
 
     @property
     def open(self) -> int:
         """How many delivered records are unfinished."""
         return len(self._open)
-
-    @property
-    def finished(self) -> int:
-        """How many records are finished, where offsets have no gaps."""
-        return next(iter(self._open), self._next) + len(self._finished)
 
     @property
     def span(self) -> int:
@@ -59,7 +60,7 @@ class Progress:
         # offsets are delivered in growing order, and a dict keeps it: the first open one is the smallest
         offset = next(iter(self._open), self._next)
         self._finished = {done for done in self._finished if done >= offset}
-        return Position(offset, _pack(offset, self._finished))
+        return Position(offset, f"{self.finished}:{_pack(offset, self._finished)}")
 
 
 def _pack(offset: int, finished: set[int]) -> str:

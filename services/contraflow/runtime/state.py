@@ -14,6 +14,7 @@ __all__ = ["Changelog"]
 
 _FORMAT = 1
 _POSITIONS = "~positions"
+_ALL = 1 << 30
 
 
 class _Positions(msgspec.Struct, frozen=True):
@@ -36,18 +37,15 @@ class Changelog:
         :raises FormatTooNew: if a newer version of contraflow wrote them.
         """
         parts: dict[str, bytes] = {}
-        end = (await log.describe())[Partition(self.topic, 0)].end
         reader = await log.reader({Partition(self.topic, 0): None})
         try:
-            position = 0
-            # in one read: a compaction between two could take a value's tombstone from under it
-            while position < end and (records := await reader.fetch(end, wait=5.0)):
+            # in one read where the log can: a compaction between two could take a value's tombstone from under it
+            while records := await reader.fetch(_ALL, wait=0.0):
                 for record in records:
                     if record.value is None:
                         parts.pop(record.key, None)
                     else:
                         parts[record.key] = record.value
-                position = records[-1].offset + 1
         finally:
             await reader.close()
         positions = self._positions(parts.pop(_POSITIONS, None))

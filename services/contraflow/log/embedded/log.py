@@ -19,7 +19,8 @@ from contraflow.errors import LogError
 from contraflow.log.embedded import cleaning
 from contraflow.log.embedded.database import Synchronous, connect, prepare, translate
 from contraflow.log.embedded.reader import EmbeddedReader
-from contraflow.log.embedded.writer import Writer, check
+from contraflow.log.embedded.writer import Writer
+from contraflow.log.limits import check
 from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
 
 __all__ = ["EmbeddedLog", "EmbeddedProducer"]
@@ -193,6 +194,15 @@ class EmbeddedLog:
             raise LogError(f"there is no topic {topic!r}")
         return int(row[0])
 
+    async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """One past the last record of each partition."""
+        described = await self.describe()
+        return {partition: described[partition].end for partition in partitions if partition in described}
+
+    async def join(self, group: str, topic: str) -> EmbeddedMembership:
+        """All partitions: each service of a run has one process here."""
+        return EmbeddedMembership(frozenset(Partition(topic, i) for i in range(await self.partitions(topic))))
+
     async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:
         """The committed positions of a group."""
         every = (await self.groups()).get(group, {})
@@ -270,6 +280,24 @@ class EmbeddedProducer:
     ) -> None:
         """Write outputs and positions, all or nothing."""
         await self._log.commit(self._id, self._epoch, outputs, group, positions or {})
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class EmbeddedMembership:
+    """Every partition, for good; see ``contraflow.log.protocol.Membership``."""
+
+    shared = False
+
+    def __init__(self, partitions: frozenset[Partition]) -> None:
+        self._partitions = partitions
+
+    async def partitions(self, known: frozenset[Partition] | None = None) -> frozenset[Partition]:
+        """All of them; once they are known, nothing ever changes."""
+        if known == self._partitions:
+            await anyio.sleep_forever()
+        return self._partitions
 
     async def close(self) -> None:
         """Nothing is held."""

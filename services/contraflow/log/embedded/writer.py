@@ -24,34 +24,13 @@ from contraflow.errors import Fenced, LogError
 from contraflow.log.embedded.database import OFFSET_BITS, Synchronous, connect, translate
 from contraflow.log.protocol import Outgoing, Partition, Position
 
-__all__ = ["MAX_METADATA", "MAX_RECORD", "Writer", "check"]
+__all__ = ["Writer"]
 
-MAX_RECORD = 8 << 20
-MAX_METADATA = 4096
 _CHECKPOINT_PAGES = 2000
 _POLL, _SLOWEST_POLL = 0.01, 0.1
 """Seconds between looks for what other processes wrote: often while they do, ten times a second when they are silent."""
 
 Work = Callable[[sqlite3.Connection], Any]
-
-
-def check(outputs: Sequence[Outgoing], positions: Mapping[Partition, Position]) -> None:
-    """Refuse what no log could keep, before anything is written.
-
-    :raises LogError: if a record or a position's metadata is too large.
-    """
-    for output in outputs:
-        if output.value is not None and len(output.value) > MAX_RECORD:
-            raise LogError(
-                f"a record for {output.topic} (key {output.key!r}) has {len(output.value):,} bytes; the limit is "
-                f"{MAX_RECORD:,}"
-            )
-    for partition, position in positions.items():
-        if len(position.metadata) > MAX_METADATA:
-            raise LogError(
-                f"the metadata of a position in {partition.topic} has {len(position.metadata):,} characters; the limit "
-                f"is {MAX_METADATA:,}"
-            )
 
 
 class Writer:

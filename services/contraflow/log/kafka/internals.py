@@ -1,0 +1,153 @@
+"""Every private name of aiokafka that contraflow touches. Made for the version below; tried on a real broker.
+
+- ``stop()`` of a producer waits for ever without brokers: ``hard_close`` does not.
+- ``committed()`` answers "none" while a group's coordinator loads, which decodes everything again: ``fetch_positions``
+  asks with OffsetFetch v7, which carries an error of its own and waits for open transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import anyio
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, ProducerClosed, RequestTimedOutError
+from aiokafka.errors import for_code as error_for
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    TaggedFields,
+)
+
+__all__ = ["AIOKAFKA", "fetch_positions", "hard_close"]
+
+AIOKAFKA = "0.14.0"
+
+_NOT_NOW = frozenset({14, 15, 16, 88})
+"""Coordinator loading, not available, not here any more, and offsets of an open transaction."""
+
+
+class _OffsetFetchResponse(Response):  # type: ignore[misc]  # aiokafka has no types
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", CompactString("utf-8")),
+                        ("error_code", Int16),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("error_code", Int16),
+        ("tags", TaggedFields),
+    )
+
+
+class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]  # aiokafka has no types
+    API_KEY = 9
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _OffsetFetchResponse
+    SCHEMA = Schema(
+        ("group", CompactString("utf-8")),
+        (
+            "topics",
+            CompactArray(("name", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)),
+        ),
+        ("require_stable", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc]  # aiokafka has no types
+    API_KEY = 9
+
+    def __init__(self, group: str, topics: list[tuple[str, list[int], dict[int, bytes]]] | None) -> None:
+        self._group = group
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_OffsetFetchStruct]) -> _OffsetFetchStruct:
+        return request_struct_class(self._group, self._topics, True, {})
+
+
+async def fetch_positions(
+    admin: AIOKafkaAdminClient, group: str, partitions: Iterable[tuple[str, int]] | None
+) -> dict[tuple[str, int], tuple[int, str]]:
+    """The committed offset and metadata of a group by (topic, partition); of all its partitions if None.
+
+    Asks again while the coordinator is not ready; the caller bounds the time.
+
+    :raises KafkaError: for any other answer.
+    """
+    pause = 0.05
+    while True:
+        with contextlib.suppress(KafkaConnectionError, NodeNotReadyError, RequestTimedOutError):
+            response = await _ask(admin, group, _by_topic(partitions))
+            if response is not None:
+                return response
+        await anyio.sleep(pause)
+        pause = min(2 * pause, 1.0)
+
+
+def _by_topic(partitions: Iterable[tuple[str, int]] | None) -> list[tuple[str, list[int], dict[int, bytes]]] | None:
+    if partitions is None:
+        return None
+    topics: dict[str, list[int]] = {}
+    for topic, number in partitions:
+        topics.setdefault(topic, []).append(number)
+    return [(topic, numbers, {}) for topic, numbers in topics.items()]
+
+
+async def _ask(
+    admin: AIOKafkaAdminClient, group: str, topics: list[tuple[str, list[int], dict[int, bytes]]] | None
+) -> dict[tuple[str, int], tuple[int, str]] | None:
+    """The positions, or None while the coordinator is not ready."""
+    try:
+        coordinator = await admin.find_coordinator(group)
+    except KafkaError as error:
+        if error.errno in _NOT_NOW:
+            return None
+        raise
+    response: Any = await admin._client.send(coordinator, _OffsetFetch(group, topics))
+    rows = [(topic, *row) for topic, rows, _ in response.topics for row in rows]
+    codes: Sequence[int] = [response.error_code, *(row[5] for row in rows)]
+    for code in codes:
+        if code in _NOT_NOW:
+            return None
+        if code:
+            raise error_for(code)(f"the positions of group {group} cannot be read")
+    return {(topic, number): (offset, said or "") for topic, number, offset, _, said, _, _ in rows if offset >= 0}
+
+
+async def hard_close(producer: AIOKafkaProducer, limit: float = 2.0) -> None:
+    """Close a producer without a word to the cluster: its successor's start ends whatever transaction is open."""
+    producer._closed = True
+    with anyio.move_on_after(limit):
+        await producer.client.close()
+    sender = producer._sender.sender_task
+    if sender is not None and not sender.done():
+        sender.cancel()
+        await asyncio.wait([sender], timeout=limit)
+    producer._message_accumulator.fail_all(ProducerClosed())

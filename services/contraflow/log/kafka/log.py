@@ -1,0 +1,222 @@
+"""The Kafka log's public face; see ``contraflow.log.protocol.Log``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Self
+from uuid import uuid4
+
+import anyio
+from aiokafka import AIOKafkaConsumer, __version__
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from contraflow.errors import LogError
+from contraflow.log.kafka import topics as topic_admin
+from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
+from contraflow.log.kafka.internals import AIOKAFKA, fetch_positions
+from contraflow.log.kafka.membership import KafkaMembership
+from contraflow.log.kafka.producer import KafkaProducer
+from contraflow.log.kafka.reader import KafkaReader, consumer
+from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
+
+__all__ = ["KafkaLog"]
+
+
+class KafkaLog:
+    """A log on a Kafka cluster. Open it with ``KafkaLog.open``."""
+
+    def __init__(self, connection: KafkaConnection, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer) -> None:
+        self._connection = connection
+        self._admin = admin
+        self._offsets = offsets
+        self._appender: KafkaProducer | None = None
+        self._appending = anyio.Lock()
+
+    @classmethod
+    async def open(cls, connection: KafkaConnection) -> KafkaLog:
+        """Connect to a cluster.
+
+        :raises LogError: if it does not answer, or does not let us in.
+        """
+        _check_environment()
+        admin = AIOKafkaAdminClient(**connection.options)
+        offsets = consumer(connection)
+        try:
+            with in_words(connection, "connecting"), anyio.fail_after(LIMIT):
+                await admin.start()
+                await offsets.start()
+        except BaseException:
+            with anyio.move_on_after(2.0, shield=True):
+                await admin.close()
+                await offsets.stop()
+            raise
+        return cls(connection, admin, offsets)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # writing
+
+    async def create_topics(self, topics: Iterable[tuple[str, int, Literal["delete", "compact"]]]) -> None:
+        """Create what does not exist; check what does."""
+        with in_words(self._connection, "creating topics"), anyio.fail_after(LIMIT):
+            await topic_admin.create(self._admin, self._connection, topics)
+
+    async def append(self, records: Sequence[Outgoing]) -> list[int]:
+        """Write records in a transaction of nobody else's."""
+        async with self._appending:
+            if self._appender is None:
+                appender = KafkaProducer(self._connection, f"append-{uuid4().hex}")
+                await appender.start()
+                self._appender = appender
+            try:
+                return await self._appender.append(records)
+            except LogError:
+                await self._appender.close()
+                self._appender = None
+                raise
+
+    async def producer(self, transactional_id: str) -> KafkaProducer:
+        """Become the owner of a transactional id."""
+        producer = KafkaProducer(self._connection, transactional_id)
+        await producer.start()
+        return producer
+
+    async def clean(self, retain: Mapping[str, tuple[float | None, int | None]], groups: Iterable[str]) -> int:
+        """Drop what is older than asked for and read by every group; compaction is the brokers' own.
+
+        :raises LogError: for a size other than 0: set the topic's retention.bytes instead.
+        """
+        if not retain:
+            return 0
+        needed = [await self._positions(group, None) for group in groups]
+        gone = 0
+        with in_words(self._connection, "dropping old records"), anyio.fail_after(LIMIT):
+            for topic, (age, size) in retain.items():
+                gone += await self._drop(topic, age, size, needed)
+        return gone
+
+    async def _drop(
+        self, topic: str, age: float | None, size: int | None, needed: Sequence[Mapping[Partition, Position]]
+    ) -> int:
+        if size:
+            raise LogError(f"Kafka keeps {topic} by bytes itself: set the topic's retention.bytes to {size}")
+        partitions = [Partition(topic, i) for i in range(await self.partitions(topic))]
+        tps = [self._tp(p) for p in partitions]
+        begins, ends = await self._offsets.beginning_offsets(tps), await self._offsets.end_offsets(tps)
+        if size is None and age is not None:
+            since = await self._offsets.offsets_for_times(dict.fromkeys(tps, round((time.time() - age) * 1000)))
+            ends = {tp: found.offset if (found := since.get(tp)) else ends[tp] for tp in tps}
+        elif size is None:
+            return 0
+        upto = {
+            tp: min([ends[tp], *(at[p].offset for at in needed if p in at)])
+            for p, tp in zip(partitions, tps, strict=True)
+        }
+        drop = {tp: RecordsToDelete(before_offset=offset) for tp, offset in upto.items() if offset > begins[tp]}
+        if drop:
+            await self._admin.delete_records(drop)
+        return sum(upto[tp] - begins[tp] for tp in drop)
+
+    # reading
+
+    async def join(self, group: str, topic: str) -> KafkaMembership:
+        """Join a consumer group."""
+        membership = KafkaMembership(self._connection, group, topic)
+        try:
+            await membership.start()
+        except BaseException:
+            await membership.close()
+            raise
+        return membership
+
+    async def reader(self, start: Mapping[Partition, int | None]) -> KafkaReader:
+        """A reader of these partitions."""
+        reader = KafkaReader(self._connection)
+        try:
+            await reader.start(start)
+        except BaseException:
+            await reader.close()
+            raise
+        return reader
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        name = self._connection.prefix + topic
+        with in_words(self._connection, f"looking for topic {topic}"), anyio.fail_after(LIMIT):
+            found = await topic_admin.partitions_of(self._admin, [name])
+        if name not in found:
+            raise LogError(f"there is no topic {topic!r} on Kafka at {self._connection.servers}")
+        return found[name]
+
+    async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """One past the last committed record of each partition that exists."""
+        asked = list(partitions)
+        names = {self._connection.prefix + p.topic for p in asked}
+        with in_words(self._connection, "asking for the ends"), anyio.fail_after(LIMIT):
+            there = await topic_admin.partitions_of(self._admin, names)
+            wanted = {p: self._tp(p) for p in asked if p.number < there.get(self._connection.prefix + p.topic, 0)}
+            found = await self._offsets.end_offsets(list(wanted.values())) if wanted else {}
+        return {p: found[tp] for p, tp in wanted.items()}
+
+    async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:
+        """The committed positions of a group, none of an open transaction."""
+        wanted = list(partitions)
+        return await self._positions(group, wanted) if wanted else {}
+
+    async def _positions(self, group: str, partitions: Sequence[Partition] | None) -> dict[Partition, Position]:
+        prefix = self._connection.prefix
+        asked = None if partitions is None else [(prefix + p.topic, p.number) for p in partitions]
+        with in_words(self._connection, f"reading the positions of {group}"), anyio.fail_after(LIMIT):
+            found = await fetch_positions(self._admin, prefix + group, asked)
+        return {Partition(t.removeprefix(prefix), n): Position(*at) for (t, n), at in found.items()}
+
+    async def groups(self) -> dict[str, dict[Partition, Position]]:
+        """The committed positions of every group with our prefix."""
+        prefix = self._connection.prefix
+        with in_words(self._connection, "listing groups"), anyio.fail_after(LIMIT):
+            listed = await self._admin.list_consumer_groups()
+        names = sorted(name.removeprefix(prefix) for name, *_ in listed if name.startswith(prefix))
+        found = {name: await self._positions(name, None) for name in names}
+        return {name: positions for name, positions in found.items() if positions}
+
+    async def describe(self) -> dict[Partition, PartitionInfo]:
+        """Every partition of every topic with our prefix; what was appended in all is not known to Kafka."""
+        prefix = self._connection.prefix
+        with in_words(self._connection, "describing topics"), anyio.fail_after(LIMIT):
+            names = [n for n in await self._admin.list_topics() if n.startswith(prefix) and not n.startswith("__")]
+            counts = await topic_admin.partitions_of(self._admin, names) if names else {}
+            tps = [TopicPartition(name, i) for name, count in sorted(counts.items()) for i in range(count)]
+            begins = await self._offsets.beginning_offsets(tps) if tps else {}
+            ends = await self._offsets.end_offsets(tps) if tps else {}
+        return {
+            Partition(tp.topic.removeprefix(prefix), tp.partition): PartitionInfo(begins[tp], ends[tp], None, None)
+            for tp in tps
+        }
+
+    def _tp(self, partition: Partition) -> TopicPartition:
+        return TopicPartition(self._connection.prefix + partition.topic, partition.number)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        with anyio.move_on_after(10.0, shield=True):
+            if self._appender is not None:
+                await self._appender.close()
+            await self._offsets.stop()
+            await self._admin.close()
+
+
+def _check_environment() -> None:
+    if sys.flags.optimize:
+        raise LogError("aiokafka tells misuse by assertions, which python -O leaves out: start Python without -O")
+    if __version__ != AIOKAFKA:
+        raise LogError(f"contraflow needs aiokafka {AIOKAFKA} (found {__version__}): pip install 'contraflow[kafka]'")

@@ -1,0 +1,32 @@
+"""What no log keeps, whichever it is: told before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from contraflow.errors import LogError
+from contraflow.log.protocol import Outgoing, Partition, Position
+
+__all__ = ["MAX_METADATA", "MAX_RECORD", "check"]
+
+MAX_RECORD = 8 << 20
+MAX_METADATA = 4096
+
+
+def check(outputs: Sequence[Outgoing], positions: Mapping[Partition, Position]) -> None:
+    """Refuse what no log could keep, before anything is written.
+
+    :raises LogError: if a record or a position's metadata is too large.
+    """
+    for output in outputs:
+        if output.value is not None and len(output.value) > MAX_RECORD:
+            raise LogError(
+                f"a record for {output.topic} (key {output.key!r}) has {len(output.value):,} bytes; the limit is "
+                f"{MAX_RECORD:,}"
+            )
+    for partition, position in positions.items():
+        if len(position.metadata) > MAX_METADATA:
+            raise LogError(
+                f"the metadata of a position in {partition.topic} has {len(position.metadata):,} characters; the limit "
+                f"is {MAX_METADATA:,}"
+            )
