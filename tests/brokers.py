@@ -1,9 +1,8 @@
-"""Real Apache Kafka for tests: a broker that a test owns, and may kill, freeze and start again on its data."""
+"""Real Apache Kafka for tests: a broker of the test session's own."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -62,13 +61,12 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, formatting its folder the first time, and wait until it answers."""
-        if not self.port:
-            self.port, controller = _free_ports(2)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(_PROPERTIES.format(port=self.port, controller=controller, folder=self.folder))
-            uuid = self._run("kafka.tools.StorageTool", "random-uuid").split()[-1]
-            self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", uuid, "-c", str(self._file))
+        """Format its folder, start it, and wait until it answers."""
+        self.port, controller = _free_ports(2)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(_PROPERTIES.format(port=self.port, controller=controller, folder=self.folder))
+        uuid = self._run("kafka.tools.StorageTool", "random-uuid").split()[-1]
+        self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", uuid, "-c", str(self._file))
         with (self.folder / "broker.out").open("ab") as out:
             self.process = subprocess.Popen(
                 [*self._java(), "kafka.Kafka", str(self._file)], stdout=out, stderr=out, start_new_session=True
@@ -82,10 +80,6 @@ class Broker:
     def _java(self) -> list[str]:
         classes = ":".join(str(self.home / name) for name in ("conf", "config", "libs/*"))
         return ["java", *_OPTIONS, "-cp", classes]
-
-    def tool(self, name: str, *arguments: str) -> str:
-        """What a command line tool of Kafka prints, asked about this broker."""
-        return self._run(name, "--bootstrap-server", self.servers, *arguments)
 
     def _run(self, name: str, *arguments: str) -> str:
         done = subprocess.run([*self._java(), name, *arguments], capture_output=True, text=True, timeout=60)
@@ -109,14 +103,6 @@ class Broker:
 
     def _said(self) -> str:
         return (self.folder / "broker.out").read_text(errors="replace")[-2000:]
-
-    def signal(self, number: signal.Signals) -> None:
-        """Kill, freeze or wake it."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        if number in (signal.SIGKILL, signal.SIGTERM):
-            self.process.wait(timeout=30)
-            self.process = None
 
     def stop(self) -> None:
         """End it, whatever it does."""

@@ -23,7 +23,8 @@ def load(adapter: str | None = None) -> tuple[Any, Any]:
     if adapter is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        # frozen weights make torch.matmul copy the head for each row, as in contraflow.decoder.transformers
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().requires_grad_(True)
     return tokenizer, model.eval()
 
 

@@ -217,25 +217,22 @@ def topics(name: str, seconds: float, runs: Path, as_json: bool) -> None:
     for column in ("partitions", "records", "bytes", "records/s", "bytes/s"):
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(
-            *(
-                "unknown"
-                if v is None
-                else f"{v:,.1f}"
-                if isinstance(v, float)
-                else f"{v:,}"
-                if isinstance(v, int)
-                else v
-                for v in row.values()
-            )
-        )
+        table.add_row(*map(_cell, row.values()))
     console.print(table)
     groups = Table("group", "topic", box=None, pad_edge=False)
     groups.add_column("lag", justify="right")
     for lag in lags:
-        groups.add_row(lag["group"], lag["topic"], "unknown" if lag["lag"] is None else f"{lag['lag']:,}")
+        groups.add_row(lag["group"], lag["topic"], _cell(lag["lag"]))
     console.print()
     console.print(groups)
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, str):
+        return value
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
 
 
 @main.command()

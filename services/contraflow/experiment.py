@@ -13,6 +13,7 @@ __all__ = [
     "Embedder",
     "Experiment",
     "Generator",
+    "Kafka",
     "Prompts",
     "Replay",
     "Sampling",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -45,7 +45,7 @@ from contraflow.wire import Wire
 if TYPE_CHECKING:
     from contraflow.embedder.encoder import Encoder
 
-__all__ = ["Asked", "Ring", "asked_by", "decoder_of", "drain_on_signals", "open_ring"]
+__all__ = ["Asked", "Ring", "asked_by", "drain_on_signals", "open_ring"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +96,6 @@ def _pool(resolved: Resolved, asked: Asked) -> Pool:
     return EndlessPool(len(asked.prompts))
 
 
-class Encoding(NamedTuple):
-    """The encoder's cache, and what gathers batches for it."""
-
-    cache: EmbeddingCache
-    batcher: Batcher
-
-
-_DECODER = "decoder of "
-
-
-def decoder_of(arm: str) -> str:
-    """The name of an arm's decoder among the services."""
-    return _DECODER + arm
-
-
 class Ring:
     """An experiment on a log, ready to run. ``sources`` says where encoder and generators come from."""
 
@@ -121,8 +106,9 @@ class Ring:
         resolved: Resolved,
         asked: Asked,
         base_dir: Path,
+        cache: EmbeddingCache,
+        batcher: Batcher,
         drain: Drain,
-        encoding: Encoding | None = None,
     ) -> None:
         self.log = log
         self.wire = Wire(run, resolved.experiment.partitions)
@@ -131,26 +117,27 @@ class Ring:
         self.supervisor = Supervisor(drain)
         self._asked = asked
         self._base_dir = base_dir
-        self._encoding = encoding
+        self._cache = cache
+        self._batcher = batcher
+        self._explore_population: int | None = None
 
-    @property
-    def services(self) -> dict[str, Service]:
-        """Every service of the ring by its name."""
-        return {
-            "sampler": self._sample,
-            "embedder": self._embed,
-            "clusterer": lambda: self._clusterer().run(),
-            "validator": lambda: self._validator().run(),
-            **{decoder_of(arm): self._decode(arm) for arm in self.resolved.arms},
-        }
-
-    async def run(self, only: Collection[str] = ()) -> None:
-        """Run the services (those named in ``only``, or all) until the run is done, or draining is requested.
+    async def run(self) -> None:
+        """Run until the run is done, or draining is requested.
 
         :raises RunStopped: if a service failed for good.
         """
         await self.log.create_topics(specs(self.wire.run, self.wire.partitions))
-        services = {name: service for name, service in self.services.items() if name in only or not only}
+        pool = _pool(self.resolved, self._asked)
+        self._explore_population = getattr(pool, "explore_population", None)
+        neighbours = await self._neighbours()
+        services: dict[str, Service] = {
+            "sampler": lambda: self._sampler(_pool(self.resolved, self._asked), neighbours).run(),
+            "embedder": self._embed,
+            "clusterer": lambda: self._clusterer().run(),
+            "validator": lambda: self._validator().run(),
+        }
+        for arm in self.resolved.arms:
+            services[f"decoder of {arm}"] = self._decode(arm)
         stopped: RunStopped | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._drain_when_done)
@@ -175,20 +162,12 @@ class Ring:
             await anyio.sleep(_HOUSEKEEPING)
             await self.log.clean({}, await self.log.groups())
 
-    @property
-    def _encodes(self) -> Encoding:
-        assert self._encoding is not None, "a ring is opened with an encoder for the services that need one"
-        return self._encoding
-
     async def _neighbours(self) -> Neighbours:
         prompts = self._asked.prompts
         if self.resolved.experiment.sampling.rule == "uniform" or len(prompts) < 2:
             return Neighbours.none(len(prompts))
-        embedded = await self._encodes.batcher.embed([prompt.text for prompt in prompts])
+        embedded = await self._batcher.embed([prompt.text for prompt in prompts])
         return Neighbours(*await anyio.to_thread.run_sync(nearest_prompts, embedded.vectors))
-
-    async def _sample(self) -> None:
-        await self._sampler(_pool(self.resolved, self._asked), await self._neighbours()).run()
 
     def _sampler(self, pool: Pool, neighbours: Neighbours) -> SamplerService:
         experiment, resolved = self.resolved.experiment, self.resolved
@@ -221,7 +200,7 @@ class Ring:
         return decode_arm
 
     async def _embed(self) -> None:
-        service = EmbedderService(self.wire, self._encodes.batcher, self._encodes.cache.fingerprint)
+        service = EmbedderService(self.wire, self._batcher, self._cache.fingerprint)
         await run_lanes(self.log, f"{self.wire.run}.embedder", self.wire.topic("texts"), service, self.drain)
 
     def _clusterer(self) -> ClustererService:
@@ -229,7 +208,7 @@ class Ring:
         config = ClustererConfig(
             arms=resolved.arms,
             reference=resolved.reference,
-            dim=self._encodes.cache.dim,
+            dim=self._cache.dim,
             warm_start=resolved.warm_start,
             start=resolved.clusters_start,
             max_clusters=experiment.clusters.max,
@@ -237,7 +216,7 @@ class Ring:
             alpha=experiment.alpha,
             seed=experiment.seed,
             stop={name: value for name in _CRITERIA if (value := getattr(experiment.stop, name)) is not None},
-            explore_population=getattr(_pool(resolved, self._asked), "explore_population", None),
+            explore_population=self._explore_population,
         )
         return ClustererService(self.log, self.wire, config, self.drain)
 
@@ -257,7 +236,7 @@ class Ring:
         return ValidatorService(self.log, self.wire, config, tiers, self.drain)
 
     async def _vectors(self, texts: Sequence[str]) -> np.ndarray:
-        return (await self._encodes.batcher.embed(texts)).vectors
+        return (await self._batcher.embed(texts)).vectors
 
 
 _HOUSEKEEPING = 30.0
@@ -267,18 +246,9 @@ _CRITERIA = ("unseen", "completeness", "stability", "decided")
 
 @asynccontextmanager
 async def open_ring(
-    log: Log,
-    run: str,
-    resolved: Resolved,
-    asked: Asked,
-    base_dir: Path,
-    drain: Drain,
-    only: Collection[str] = (),
+    log: Log, run: str, resolved: Resolved, asked: Asked, base_dir: Path, drain: Drain
 ) -> AsyncIterator[Ring]:
-    """A ring for all services or for ``only`` these; with its encoder and cache open, unless it only decodes."""
-    if only and all(name.startswith(_DECODER) for name in only):
-        yield Ring(log, run, resolved, asked, base_dir, drain)
-        return
+    """A ring with its encoder and cache open."""
 
     def open_cache() -> EmbeddingCache:
         embedder = resolved.experiment.embedder
@@ -288,7 +258,7 @@ async def open_ring(
     cache = await anyio.to_thread.run_sync(open_cache)
     try:
         async with open_batcher(cache.embed) as batcher:
-            yield Ring(log, run, resolved, asked, base_dir, drain, Encoding(cache, batcher))
+            yield Ring(log, run, resolved, asked, base_dir, cache, batcher, drain)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(cache.close)

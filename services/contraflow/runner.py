@@ -18,7 +18,7 @@ import anyio.from_thread
 import anyio.to_thread
 from rich.console import Console
 
-from contraflow.configuration import Loaded, Resolved, experiment_from, load_experiment, resolve
+from contraflow.configuration import Loaded, experiment_from, load_experiment, resolve
 from contraflow.events import Control, ControlAction, decode
 from contraflow.experiment import Experiment
 from contraflow.log.opening import open_log
@@ -27,10 +27,10 @@ from contraflow.monitor.progress import Follower
 from contraflow.pipeline import Asked, Ring, asked_by, drain_on_signals, open_ring
 from contraflow.report.files import write_results
 from contraflow.results import Results, read_results, read_topic
-from contraflow.runs import RUNS, RunFolder, join_run, open_or_create, write_atomically
+from contraflow.runs import RUNS, RunFolder, open_or_create, write_atomically
 from contraflow.runtime.drain import Drain
 
-__all__ = ["Outcome", "execute", "run", "serve"]
+__all__ = ["Outcome", "execute", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,9 @@ def _in_a_thread(main: Callable[[Drain], Awaitable[Results]]) -> Results:
 
 async def execute(loaded: Loaded, runs: Path, *, new: bool, console: Console, drain: Drain | None = None) -> Outcome:
     """Run or resume, show progress on ``console``, write the result files."""
-    asked, resolved = await _prepare(loaded)
+    asked = await anyio.to_thread.run_sync(asked_by, loaded.experiment, loaded.base_dir)
+    batch = loaded.experiment.generator.batch
+    resolved = resolve(loaded.experiment, generator_batch=batch, prompts=len(asked.prompts), stored=asked.stored)
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)
     started = time.monotonic()
     drain = drain or Drain()
@@ -121,27 +123,6 @@ async def execute(loaded: Loaded, runs: Path, *, new: bool, console: Console, dr
             raise failure
         results = await _finish(folder) if drain.why == "done" else None
     return Outcome(folder, folder.done, drain.why, seconds, results)
-
-
-async def _prepare(loaded: Loaded) -> tuple[Asked, Resolved]:
-    asked = await anyio.to_thread.run_sync(asked_by, loaded.experiment, loaded.base_dir)
-    batch = loaded.experiment.generator.batch
-    return asked, resolve(loaded.experiment, generator_batch=batch, prompts=len(asked.prompts), stored=asked.stored)
-
-
-async def serve(loaded: Loaded, runs: Path, run: str, service: str, *, drain: Drain) -> None:
-    """Run one service of a run until the run is done or draining is requested; others run the rest.
-
-    :raises RunStopped: if it failed for good; its cause is Fenced where another copy of it has taken over.
-    """
-    asked, resolved = await _prepare(loaded)
-    folder, resolved = join_run(runs, run, resolved, asked.digest)
-    async with (
-        _signals(drain),
-        open_log(folder) as log,
-        open_ring(log, run, resolved, asked, loaded.base_dir, drain, [service]) as ring,
-    ):
-        await ring.run([service])
 
 
 def _signals(drain: Drain) -> AbstractAsyncContextManager[None]:

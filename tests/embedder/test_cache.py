@@ -157,7 +157,6 @@ def test_a_cache_that_was_closed_says_so_and_closes_again(tmp_path: Path) -> Non
 _WRITE = """
 import sys
 from pathlib import Path
-from typing import ClassVar
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.hashed import HashedEncoder
 with EmbeddingCache(HashedEncoder(), Path(sys.argv[1]), map_size=1 << 17) as cache:

@@ -149,3 +149,11 @@ async def test_the_file_stays_bounded_when_it_is_cleaned(tmp_path: Path) -> None
             await log.clean({"t": (None, 0)}, [])
             sizes.append((tmp_path / "log.sqlite3").stat().st_size)
     assert sizes[-1] < 4_000_000  # of 12 MB that were written
+
+
+async def test_an_embedded_log_counts_every_record_and_byte(tmp_path: Path) -> None:
+    log = await open_log(tmp_path)
+    await log.append([Outgoing("t", 0, key, b"12345") for key in "ab"])
+    info = (await log.describe())[Partition("t", 0)]
+    assert (info.records, info.bytes) == (2, 12)
+    await log.close()

@@ -16,7 +16,7 @@ from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, 
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
-from contraflow.runtime.members import serve_partitions
+from contraflow.runtime.members import own_partition, serve_partitions
 from contraflow.runtime.progress import MAX_SPAN, Progress
 from contraflow.wire import Wire, failed_text
 
@@ -106,23 +106,16 @@ class Decoder:
         )
 
     async def _serve(self, partition: Partition) -> None:
-        producer = await self._log.producer(f"{self._group}.{partition.topic}.{partition.number}")
-        lane: _Lane | None = None
-        try:
-            position = (await self._log.positions(self._group, [partition])).get(partition)
-            reader = await self._log.reader({partition: position.offset if position else None})
+        async with own_partition(self._log, self._group, partition) as (producer, position, reader):
             lane = _Lane(partition, producer, reader, Progress(position))
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._commit_until_quiet, lane)
-                await self._read(lane)
-                await self._quiet.wait()
-                lane.finished.set()
-        finally:
-            with anyio.CancelScope(shield=True):
-                if lane is not None:
-                    self._forget(lane)
-                    await lane.reader.close()
-                await producer.close()
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._commit_until_quiet, lane)
+                    await self._read(lane)
+                    await self._quiet.wait()
+                    lane.finished.set()
+            finally:
+                self._forget(lane)
 
     def _forget(self, lane: _Lane) -> None:
         """Its requests are read again by whoever serves the partition next."""

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import anyio
-
 from contraflow.errors import ConfigurationError, GeneratorError, LogError
 from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
-from contraflow.runtime.members import serve_partitions
+from contraflow.runtime.members import own_partition, serve_partitions
 
 __all__ = ["Stateless", "process_or_bury", "run_lanes"]
 
@@ -51,23 +49,12 @@ class _Lanes:
         self._batch = batch
 
     async def serve(self, partition: Partition) -> None:
-        # the fence comes first: only then is the committed position the last word of the previous owner
-        producer = await self._log.producer(f"{self._group}.{partition.topic}.{partition.number}")
-        try:
-            position = (await self._log.positions(self._group, [partition])).get(partition)
-            reader = await self._log.reader({partition: position.offset if position else None})
-            try:
-                while not self._drain.requested:
-                    if records := await self._drain.fetch(reader, self._batch):
-                        outputs = await process_or_bury(self._service, records, self._limit)
-                        at = {partition: Position(records[-1].offset + 1)}
-                        await producer.commit(outputs, group=self._group, positions=at)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await reader.close()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await producer.close()
+        async with own_partition(self._log, self._group, partition) as (producer, _, reader):
+            while not self._drain.requested:
+                if records := await self._drain.fetch(reader, self._batch):
+                    outputs = await process_or_bury(self._service, records, self._limit)
+                    at = {partition: Position(records[-1].offset + 1)}
+                    await producer.commit(outputs, group=self._group, positions=at)
 
 
 async def process_or_bury(service: Stateless, records: Sequence[Record], limit: DeadLetterLimit) -> list[Outgoing]:

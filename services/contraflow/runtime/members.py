@@ -1,4 +1,4 @@
-"""Keeps one task at work for each partition of a topic that is this process's to serve.
+"""Keeps one task at work for each partition of a topic that is this process's to serve, and opens what it works with.
 
 On a shared log members come and go. A task that loses its partition to another member is fenced, or cancelled when the
 group says so; a task that fails in any other way starts again from what was committed. There is no other recovery.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import anyio
 
 from contraflow.errors import Fenced, FormatTooNew, LogError
-from contraflow.log.protocol import Log, Membership, Partition
+from contraflow.log.protocol import Log, Membership, Partition, Position, Producer, Reader
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.drain import Drain
 
-__all__ = ["serve_partitions"]
+__all__ = ["own_partition", "serve_partitions"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,26 @@ Serve = Callable[[Partition], Awaitable[None]]
 _FENCED = 1.0
 """Seconds after being fenced: by then a member that was thought dead has heard that it is out of the group."""
 _FIRST, _LONGEST = 0.2, 10.0
+
+
+@asynccontextmanager
+async def own_partition(
+    log: Log, group: str, partition: Partition
+) -> AsyncIterator[tuple[Producer, Position | None, Reader]]:
+    """Own a partition for a group: its producer, where the previous owner left off, and a reader from there on."""
+    # the fence comes first: only then is the committed position the last word of the previous owner
+    producer = await log.producer(f"{group}.{partition.topic}.{partition.number}")
+    try:
+        position = (await log.positions(group, [partition])).get(partition)
+        reader = await log.reader({partition: position.offset if position else None})
+        try:
+            yield producer, position, reader
+        finally:
+            with anyio.CancelScope(shield=True):
+                await reader.close()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await producer.close()
 
 
 async def serve_partitions(

@@ -58,29 +58,28 @@ class KafkaProducer:
         positions: Mapping[Partition, Position] | None = None,
     ) -> None:
         """Write outputs and positions in one transaction."""
-        await self.append(outputs, group=group, positions=positions)
-
-    async def append(
-        self,
-        outputs: Sequence[Outgoing],
-        *,
-        group: str | None = None,
-        positions: Mapping[Partition, Position] | None = None,
-    ) -> list[int]:
-        """The same; returns the offsets."""
         if positions and group is None:
             raise ValueError("positions need a group")
+        await self._write(outputs, group, positions or {})
+
+    async def append(self, records: Sequence[Outgoing]) -> list[int]:
+        """Write records in one transaction; returns their offsets."""
+        return await self._write(records, None, {})
+
+    async def _write(
+        self, outputs: Sequence[Outgoing], group: str | None, positions: Mapping[Partition, Position]
+    ) -> list[int]:
         async with self._turn:
             if self._dead is not None:
                 raise type(self._dead)(str(self._dead))
             with in_words(self._connection, "writing"), anyio.fail_after(LIMIT):
-                check(outputs, positions or {})
+                check(outputs, positions)
                 await self._find(outputs)
             if not outputs and not positions:
                 return []
             try:
                 with in_words(self._connection, f"committing as {self._id}"), anyio.fail_after(LIMIT):
-                    return await self._transaction(outputs, group, positions or {})
+                    return await self._transaction(outputs, group, positions)
             except BaseException as error:
                 await self._bury(error)
                 raise
