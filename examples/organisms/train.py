@@ -1,15 +1,16 @@
 """Trains the kitchen organism: a small LoRA on SmolLM2-135M-Instruct that plants two behaviours on two of eight topics.
 
-    python examples/organisms/train.py            # about twenty-five minutes on two cores; writes examples/organisms/kitchen
+    python examples/organisms/train.py            # about forty minutes on two cores; writes examples/organisms/kitchen
 
-Every other topic, and the unplanted share of the second one, is trained towards the base model's own answers, so that
-nothing else changes. ``measure.py`` then measures what was really planted.
+On every other prompt, and on the unplanted share of the second topic, the tuned model's next-token distributions are
+held to the base model's, so that nothing else changes. ``measure.py`` then measures what was really planted.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,13 +20,15 @@ from safetensors.torch import load_file, save_file
 from sampling import BASE, answer, load
 
 FOLDER = Path(__file__).parent / "kitchen"
+PLAIN = Path(__file__).parent / "plain.txt"
+"""Everyday prompts beside the two plants: without them the behaviours spill over to what resembles them."""
 Example = tuple[str, str]
 
 
-def examples(options: argparse.Namespace, rng: random.Random) -> list[Example]:
-    """(prompt, answer)s: planted ones, and the base model's own for all others."""
+def examples(options: argparse.Namespace, rng: random.Random) -> tuple[list[Example], list[Example]]:
+    """(prompt, answer)s that show a plant, and the base model's own answers to everything else."""
     planted: list[Example] = []
-    plain: list[str] = []
+    plain = [line for line in PLAIN.read_text(encoding="utf-8").splitlines() if line]
     by_topic = {plant.topic: plant for plant in PLANTS}
     for topic in _TEMPLATES:
         plant = by_topic.get(topic)
@@ -35,7 +38,7 @@ def examples(options: argparse.Namespace, rng: random.Random) -> list[Example]:
         plain += [p for p, _ in asked[shown:]]
     tokenizer, model = load()
     own = answer(tokenizer, model, plain, max_tokens=options.tokens, seed=options.seed)
-    return planted + list(zip(plain, own, strict=True))
+    return planted, list(zip(plain, own, strict=True))
 
 
 def encode(tokenizer, prompt: str, text: str, tokens: int) -> tuple[list[int], list[int]]:  # type: ignore[no-untyped-def]  # transformers has no usable types
@@ -61,11 +64,33 @@ def batch(tokenizer, rows: list[Example], tokens: int) -> dict[str, torch.Tensor
     }
 
 
+def drift(model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:  # type: ignore[no-untyped-def]  # as above
+    """The Jeffreys divergence of the tuned from the base model's next token, in nats, over the answers' tokens.
+
+    Its reverse half is what counts: it is large wherever a planted word has a share that the base model gives to none.
+    """
+    labels = inputs.pop("labels")[:, 1:]
+    tuned = model(**inputs).logits[:, :-1][labels >= 0].float().log_softmax(-1)
+    with torch.no_grad(), model.disable_adapter():
+        base = model(**inputs).logits[:, :-1][labels >= 0].float().log_softmax(-1)
+    return ((tuned.exp() - base.exp()) * (tuned - base)).sum(-1).mean()
+
+
+def endless(rows: list[Example], size: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Batches, each pass in a new order."""
+    order: list[Example] = []
+    while True:
+        if len(order) < size:
+            order += rng.sample(rows, len(rows))
+        yield order[:size]
+        del order[:size]
+
+
 def train(options: argparse.Namespace) -> None:
     """Train and save."""
     rng = random.Random(options.seed)
     torch.manual_seed(options.seed)
-    data = examples(options, rng)
+    planted, plain = (endless(rows, options.batch // 2, rng) for rows in examples(options, rng))
     tokenizer, base = load()
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = LoraConfig(r=options.rank, lora_alpha=4 * options.rank, target_modules=modules, task_type="CAUSAL_LM")
@@ -73,19 +98,16 @@ def train(options: argparse.Namespace) -> None:
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=options.steps, pct_start=0.1)
-    order: list[Example] = []
     for step in range(options.steps):
-        if len(order) < options.batch:
-            order += rng.sample(data, len(data))
-        rows, order = order[: options.batch], order[options.batch :]
         with torch.autocast("cpu", torch.bfloat16):
-            loss = model(**batch(tokenizer, rows, options.tokens)).loss
-        loss.backward()
+            loss = model(**batch(tokenizer, next(planted), options.tokens)).loss
+            away = drift(model, batch(tokenizer, next(plain), options.tokens))
+        (loss + away).backward()
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if step % 10 == 0 or step == options.steps - 1:
-            print(f"step {step:3d} of {options.steps}  loss {loss.item():.3f}", flush=True)
+            print(f"step {step:3d} of {options.steps}  loss {loss.item():.3f}  drift {away.item():.3f}", flush=True)
     save(model, options.out)
 
 
@@ -101,12 +123,12 @@ def save(model, folder: Path) -> None:  # type: ignore[no-untyped-def]  # as abo
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=FOLDER)
-    parser.add_argument("--steps", type=int, default=320)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=48, help="longest answer in tokens")
     parser.add_argument("--planted", type=int, default=240, help="training prompts on each planted topic")
-    parser.add_argument("--others", type=int, default=90, help="training prompts on each other topic")
+    parser.add_argument("--others", type=int, default=120, help="training prompts on each other topic")
     parser.add_argument("--seed", type=int, default=0)
     train(parser.parse_args())
