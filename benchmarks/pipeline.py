@@ -68,11 +68,13 @@ def anonymous() -> float:
 
 
 async def measure(texts: int, clusters: int, marks: tuple[int, int]) -> dict[str, float]:
+    from contraflow.asked import asked_by
     from contraflow.configuration import experiment_from, resolve
     from contraflow.log.embedded import EmbeddedLog
     from contraflow.monitor.progress import answered
-    from contraflow.pipeline import asked_by, open_ring
+    from contraflow.pipeline import conduct, open_ring
     from contraflow.runtime.drain import Drain
+    from contraflow.runtime.supervisor import Supervisor
 
     experiment = experiment_from(
         {
@@ -107,7 +109,7 @@ async def measure(texts: int, clusters: int, marks: tuple[int, int]) -> dict[str
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch)
-                await ring.run()
+                await conduct(log, ring.wire, ring.services, drain, Supervisor(drain))
                 tasks.cancel_scope.cancel()
             seconds, busy = time.perf_counter() - started, time.process_time() - cpu
             memory.setdefault(marks[1], anonymous())

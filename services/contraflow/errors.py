@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "ConsumerError",
     "ContraflowError",
     "Fenced",
     "FormatTooNew",
@@ -19,6 +20,13 @@ class ContraflowError(Exception):
 
 class ConfigurationError(ContraflowError):
     """The experiment, or a file it names, cannot be used as it is written."""
+
+
+class ConsumerError(ConfigurationError):
+    """A consumer of your own is not found, is declared wrongly, hangs, or returns something else than it declares.
+
+    A consumer may raise it itself: then it stops, and nothing of the batch is committed.
+    """
 
 
 class RunConflict(ContraflowError):

@@ -5,32 +5,45 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 from rich.console import Console
 
-from contraflow.configuration import Loaded, experiment_from, load_experiment, resolve
+from contraflow.asked import Asked, asked_by
+from contraflow.configuration import Loaded, Resolved, experiment_from, load_experiment, resolve
 from contraflow.events import Control, ControlAction, decode
 from contraflow.experiment import Experiment
 from contraflow.log.opening import open_log
+from contraflow.log.protocol import Log
+from contraflow.monitor.endpoint import Address, open_metrics
 from contraflow.monitor.live import watch
 from contraflow.monitor.progress import Follower
-from contraflow.pipeline import Asked, Ring, asked_by, drain_on_signals, open_ring
+from contraflow.pipeline import conduct, open_ring, services_of
 from contraflow.report.files import write_results
 from contraflow.results import Results, read_results, read_topic
 from contraflow.runs import RUNS, RunFolder, open_or_create, write_atomically
+from contraflow.runtime.children import child
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.signals import drain_on_signals
+from contraflow.runtime.supervisor import Service, Supervisor
+from contraflow.wire import Wire
 
-__all__ = ["Outcome", "execute", "run"]
+if TYPE_CHECKING:
+    from contraflow.runtime.metrics import Metrics
+
+__all__ = ["Command", "Outcome", "execute", "prepare", "run"]
+
+Command = Callable[[str, str], Sequence[str]]
+"""The command line that runs a service, by its name, of a run, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,41 +108,76 @@ def _in_a_thread(main: Callable[[Drain], Awaitable[Results]]) -> Results:
             return running.result()
 
 
-async def execute(loaded: Loaded, runs: Path, *, new: bool, console: Console, drain: Drain | None = None) -> Outcome:
-    """Run or resume, show progress on ``console``, write the result files."""
-    asked = await anyio.to_thread.run_sync(asked_by, loaded.experiment, loaded.base_dir)
-    batch = loaded.experiment.generator.batch
-    resolved = resolve(loaded.experiment, generator_batch=batch, prompts=len(asked.prompts), stored=asked.stored)
+async def execute(
+    loaded: Loaded,
+    runs: Path,
+    *,
+    new: bool,
+    console: Console,
+    drain: Drain | None = None,
+    command: Command | None = None,
+    metrics: Address | None = None,
+) -> Outcome:
+    """Run or resume, show progress on ``console``, write the result files.
+
+    Every service runs in this process, with ``metrics`` served there, or, with ``command``, in one of its own.
+    """
+    asked, resolved = await prepare(loaded)
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)
     started = time.monotonic()
     drain = drain or Drain()
+    supervisor = Supervisor(drain)
     with folder.locked():
         grew = _budget(folder.resolved) != _budget(resolved.plain())
         folder.keep(resolved, asked.digest)
         folder.note("started", pid=os.getpid())
         _warn_of_unpaired(asked, console)
-        async with (
-            open_log(folder) as log,
-            open_ring(log, folder.run, resolved, asked, loaded.base_dir, drain) as ring,
-            _signals(drain),
-        ):
-            console.print(f"{folder.run}: {_resuming(folder)}", highlight=False)
-            if grew:
-                await _say_if_it_is_too_late(ring, console)
-            failure = await _run_and_watch(ring, folder, console)
+        async with open_log(folder) as log, drain_on_signals(drain), _metrics(metrics, folder, log, console) as counted:
+            wire = Wire(folder.run, resolved.experiment.partitions)
+            async with _services(log, folder, resolved, asked, loaded.base_dir, drain, command, counted) as services:
+                console.print(f"{folder.run}: {_resuming(folder)}", highlight=False)
+                if grew:
+                    await _say_if_it_is_too_late(log, wire, console)
+                running = partial(conduct, log, wire, services, drain, supervisor)
+                failure = await _run_and_watch(running, _follower(log, wire, resolved), folder, console)
         seconds = time.monotonic() - started
-        folder.note("stopped", why=drain.why, seconds=round(seconds, 3), restarted=ring.supervisor.restarted)
+        folder.note("stopped", why=drain.why, seconds=round(seconds, 3), restarted=supervisor.restarted)
         if failure is not None:
             raise failure
         results = await _finish(folder) if drain.why == "done" else None
     return Outcome(folder, folder.done, drain.why, seconds, results)
 
 
-def _signals(drain: Drain) -> AbstractAsyncContextManager[None]:
-    """Signals drain the run in the main thread; no other thread of a process hears them."""
-    if threading.current_thread() is threading.main_thread():
-        return drain_on_signals(drain, force=lambda: os._exit(130))
-    return nullcontext()
+async def prepare(loaded: Loaded) -> tuple[Asked, Resolved]:
+    """Read what an experiment asks, and settle what it leaves open."""
+    asked = await anyio.to_thread.run_sync(asked_by, loaded.experiment, loaded.base_dir)
+    batch = loaded.experiment.generator.batch
+    return asked, resolve(loaded.experiment, generator_batch=batch, prompts=len(asked.prompts), stored=asked.stored)
+
+
+def _metrics(
+    address: Address | None, folder: RunFolder, log: Log, console: Console
+) -> AbstractAsyncContextManager[Metrics | None]:
+    return open_metrics(address, folder.run, log, lambda said: console.print(said, highlight=False))
+
+
+@asynccontextmanager
+async def _services(
+    log: Log,
+    folder: RunFolder,
+    resolved: Resolved,
+    asked: Asked,
+    base_dir: Path,
+    drain: Drain,
+    command: Command | None,
+    metrics: Metrics | None,
+) -> AsyncIterator[Mapping[str, Service]]:
+    if command is not None:
+        names = services_of(resolved.arms)
+        yield {name: child(command(name, folder.run), folder.said_by(name), drain) for name in names}
+        return
+    async with open_ring(log, folder.run, resolved, asked, base_dir, drain, metrics=metrics) as ring:
+        yield ring.services
 
 
 def _budget(resolved: Mapping[str, Any]) -> list[Any]:
@@ -138,13 +186,13 @@ def _budget(resolved: Mapping[str, Any]) -> list[Any]:
     return [budget.get(name) for name in ("texts", "tokens", "minutes")]
 
 
-async def _say_if_it_is_too_late(ring: Ring, console: Console) -> None:
+async def _say_if_it_is_too_late(log: Log, wire: Wire, console: Console) -> None:
     """A budget that grew is of no use to a run that has asked its last request."""
-    for record in await read_topic(ring.log, ring.wire, "control"):
+    for record in await read_topic(log, wire, "control"):
         control = decode(record.value or b"", Control)
         if control.action is ControlAction.COMPLETE:
             console.print(
-                f"{ring.wire.run} had already asked its last request ({control.why}); "
+                f"{wire.run} had already asked its last request ({control.why}); "
                 "the larger budget starts with a new run",
                 highlight=False,
             )
@@ -162,14 +210,19 @@ def _warn_of_unpaired(asked: Asked, console: Console) -> None:
         console.print(f"texts without a partner are left out: {counts}", highlight=False)
 
 
-async def _run_and_watch(ring: Ring, folder: RunFolder, console: Console) -> Exception | None:
-    texts = None if ring.resolved.pairs is None else ring.resolved.pairs * len(ring.resolved.arms)
-    follower = Follower(ring.log, ring.wire, ring.resolved.arms, texts)
+def _follower(log: Log, wire: Wire, resolved: Resolved) -> Follower:
+    texts = None if resolved.pairs is None else resolved.pairs * len(resolved.arms)
+    return Follower(log, wire, resolved.arms, texts)
+
+
+async def _run_and_watch(
+    running: Callable[[], Awaitable[None]], follower: Follower, folder: RunFolder, console: Console
+) -> Exception | None:
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_watch, follower, console, folder.run)
         try:
-            await ring.run()
+            await running()
         except Exception as error:  # told after everything is closed
             failure = error
         tasks.cancel_scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from uuid import uuid4
 from contraflow.configuration import Resolved, difference, resumed
 from contraflow.errors import FormatTooNew, RunConflict
 
-__all__ = ["RUNS", "RunFolder", "list_runs", "open_or_create", "open_run", "write_atomically"]
+__all__ = ["RUNS", "RunFolder", "join_run", "list_runs", "open_or_create", "open_run", "write_atomically"]
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -42,6 +43,11 @@ class RunFolder:
     def log(self) -> Path:
         """The folder of the embedded log."""
         return self.path / "log"
+
+    def said_by(self, service: str) -> Path:
+        """What the process of a service prints."""
+        (self.path / "logs").mkdir(exist_ok=True)
+        return self.path / "logs" / f"{service.replace(' ', '-')}.log"
 
     @property
     def results(self) -> Path:
@@ -175,6 +181,23 @@ def open_or_create(root: Path, resolved: Resolved, asked: str, *, new: bool = Fa
             _refuse_changes(newest, kept, resolved, asked)
             return newest, resumed(kept["resolved"], resolved)
     return _create(root / f"{name}-{max(numbers, default=0) + 1}", resolved, asked), resolved
+
+
+def join_run(root: Path, run: str, resolved: Resolved, asked: str) -> tuple[RunFolder, Resolved]:
+    """The folder of this very run, made if this machine has none yet: a service's part of a run of several processes.
+
+    :raises RunConflict: if the name is not one of the experiment's, or the run has another configuration.
+    """
+    name = resolved.experiment.experiment
+    if not re.fullmatch(re.escape(name) + r"-\d+", run):
+        raise RunConflict(f"{run!r} is no run of experiment {name!r}; a run is named {name}-1, {name}-2 and so on")
+    folder = RunFolder(root / run)
+    if not folder.path.exists():
+        with contextlib.suppress(RunConflict):  # another service has made it at the same moment
+            return _create(folder.path, resolved, asked), resolved
+    kept = folder.config
+    _refuse_changes(folder, kept, resolved, asked)
+    return folder, resumed(kept["resolved"], resolved)
 
 
 def _create(path: Path, resolved: Resolved, asked: str) -> RunFolder:

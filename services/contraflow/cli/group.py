@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
+import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +17,18 @@ from rich.console import Console
 from contraflow.errors import ContraflowError
 from contraflow.runs import RUNS
 
-__all__ = ["as_json", "await_", "cell", "command_line", "console", "main", "runs_folder"]
+__all__ = [
+    "as_json",
+    "await_",
+    "cell",
+    "command_line",
+    "console",
+    "main",
+    "metrics_option",
+    "overrides_option",
+    "quiet_libraries",
+    "runs_folder",
+]
 
 T = TypeVar("T")
 
@@ -27,6 +40,26 @@ runs_folder = click.option(
     default=RUNS,
     show_default=True,
     help="The folder of runs.",
+)
+overrides_option = click.option(
+    "--set", "overrides", multiple=True, metavar="A.B=C", help="Override a value of the experiment file."
+)
+
+
+def _address(ctx: click.Context, option: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise click.BadParameter(f"{value!r} is no address; give a port, or a host and a port such as 127.0.0.1:9100")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+metrics_option = click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    callback=_address,
+    help="Serve /metrics for Prometheus, and /healthz. Without a host to this machine alone; port 0 takes a free one.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -69,3 +102,12 @@ def main(verbose: bool) -> None:
     """Find, while two language models are still generating, where they behave differently."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("contraflow").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' progress bars and advice out of what we print."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore", module=r"(transformers|torch|sentence_transformers|peft)(\..*)?")

@@ -11,7 +11,18 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from contraflow.cli.group import as_json, await_, command_line, console, main, runs_folder
+from contraflow.cli.group import (
+    as_json,
+    await_,
+    command_line,
+    console,
+    main,
+    metrics_option,
+    overrides_option,
+    quiet_libraries,
+    runs_folder,
+)
+from contraflow.cli.service import command_of
 
 if TYPE_CHECKING:
     from contraflow.results import Results
@@ -21,25 +32,53 @@ __all__ = ["run", "write_the_report"]
 
 @main.command()
 @click.argument("experiment", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override a value of the experiment file.")
+@overrides_option
 @click.option("--new", is_flag=True, help="Start a new run although an unfinished one is there.")
+@click.option("--kafka", metavar="HOST:PORT", help="Run on this Kafka cluster; the same as --set log.kafka=HOST:PORT.")
+@click.option("--processes", is_flag=True, help="Run each service in a process of its own.")
 @runs_folder
+@metrics_option
 @as_json
-def run(experiment: Path, overrides: tuple[str, ...], new: bool, runs: Path, as_json: bool) -> None:
-    """Run an experiment, or resume its newest unfinished run."""
+def run(
+    experiment: Path,
+    overrides: tuple[str, ...],
+    new: bool,
+    kafka: str | None,
+    processes: bool,
+    runs: Path,
+    metrics: tuple[str, int] | None,
+    as_json: bool,
+) -> None:
+    """Run an experiment, or resume its newest unfinished run.
+
+    With --processes each service serves its metrics on a port of its own: the one that is given, and those after it.
+    """
     from contraflow.configuration import load_experiment
     from contraflow.runner import execute
 
-    _quiet_libraries()
+    quiet_libraries()
+    if kafka:
+        overrides = (*overrides, f"log.kafka={kafka}")
     loaded = load_experiment(experiment, overrides)
     said = Console(stderr=True, soft_wrap=True) if as_json else console
 
+    def command(service: str, run: str) -> list[str]:
+        return command_of(service, experiment, run, overrides, runs, ports.get(service))
+
     async def go() -> Any:
-        return await execute(loaded, runs, new=new, console=said)
+        if processes:
+            return await execute(loaded, runs, new=new, console=said, command=command)
+        return await execute(loaded, runs, new=new, console=said, metrics=metrics)
+
+    ports = _ports(metrics, tuple(loaded.experiment.arms)) if processes else {}
+    for service, (host, port) in ports.items():
+        said.print(f"metrics of {service}: {host}:{port}", highlight=False)
 
     outcome = await_(go)
     if outcome.results is None:
-        again = command_line("run", experiment, *(word for o in overrides for word in ("--set", o)), runs=runs)
+        apart = ("--processes",) if processes else ()
+        options = [word for override in overrides for word in ("--set", override)]
+        again = command_line("run", experiment, *options, *apart, runs=runs)
         kept = f"Drained ({escape(outcome.why)}); everything that was committed is kept."
         said.print(f"{kept} To resume: [bold]{escape(again)}[/]", emoji=False)
         sys.exit(130)
@@ -50,16 +89,14 @@ def run(experiment: Path, overrides: tuple[str, ...], new: bool, runs: Path, as_
         _print_findings(outcome.results, runs)
 
 
-def _quiet_libraries() -> None:
-    import os
+def _ports(metrics: tuple[str, int] | None, arms: tuple[str, ...]) -> dict[str, tuple[str, int]]:
+    """Each process has a port of its own: the one that was asked for, and those after it."""
+    from contraflow.pipeline import services_of
 
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    import warnings
-
-    warnings.filterwarnings("ignore", module=r"(transformers|torch|sentence_transformers|peft)(\..*)?")
+    if metrics is None:
+        return {}
+    host, first = metrics
+    return {name: (host, first + i if first else 0) for i, name in enumerate(services_of(arms))}
 
 
 def write_the_report(results: Results) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
@@ -12,7 +13,7 @@ from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import TooManyDeadLetters
 from contraflow.runtime.drain import Drain
 
-__all__ = ["RunStopped", "Service", "Supervisor"]
+__all__ = ["RunStopped", "Service", "Supervisor", "cause_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +27,16 @@ class RunStopped(ContraflowError):
 
 
 class Supervisor:
-    """Starts each service from its factory, again after a failure, up to ``restarts`` times within the run.
+    """Starts each service from its factory, again after a failure, up to ``restarts`` times within ``window`` seconds.
 
     What a restart cannot mend (a fenced owner, a wrong configuration, a dead generator) stops the run at once: the
     other services drain, and RunStopped says which service failed and why.
     """
 
-    def __init__(self, drain: Drain, *, restarts: int = 3, clock: Clock | None = None) -> None:
+    def __init__(self, drain: Drain, *, restarts: int = 3, window: float = 600.0, clock: Clock | None = None) -> None:
         self._drain = drain
         self._restarts = restarts
+        self._window = window
         self._clock = clock or Clock()
         self._failure: RunStopped | None = None
         self.restarted: dict[str, int] = {}
@@ -51,17 +53,21 @@ class Supervisor:
             raise self._failure
 
     async def _keep_running(self, name: str, service: Service) -> None:
+        failures: deque[float] = deque()
         while True:
             try:
                 await service()
                 return
             except Exception as error:
-                cause = _only(error)
-                tries = self.restarted.get(name, 0)
+                cause = cause_of(error)
+                while failures and failures[0] < self._clock.now() - self._window:
+                    failures.popleft()
+                tries = len(failures)
                 if isinstance(cause, _HOPELESS) or tries >= self._restarts or self._drain.requested:
                     self._stop(name, cause, tries)
                     return
-                self.restarted[name] = tries + 1
+                failures.append(self._clock.now())
+                self.restarted[name] = self.restarted.get(name, 0) + 1
                 logger.warning("%s failed and is restarted (%d of %d): %r", name, tries + 1, self._restarts, cause)
                 await self._clock.sleep(0.2 * 2**tries)
 
@@ -77,7 +83,7 @@ class Supervisor:
         self._drain.request(f"the {name} failed")
 
 
-def _only(error: BaseException) -> BaseException:
+def cause_of(error: BaseException) -> BaseException:
     """The first error inside nested groups; task groups wrap what their tasks raise."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

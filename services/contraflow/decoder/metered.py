@@ -1,0 +1,40 @@
+"""A generator that counts its tokens and the time that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+from contraflow.decoder.generator import Completion, Generator
+from contraflow.events import Request
+
+if TYPE_CHECKING:
+    from contraflow.runtime.meter import Meter
+
+__all__ = ["MeteredGenerator"]
+
+
+class MeteredGenerator:
+    """The same generator; while it answers, its decoder is processing."""
+
+    def __init__(self, generator: Generator, meter: Meter) -> None:
+        self._generator = generator
+        self._meter = meter
+        self.model = generator.model
+        self.capacity = generator.capacity
+
+    async def start(self) -> None:
+        """Load what is needed; only then are model and capacity the last word."""
+        await self._generator.start()
+        self.model, self.capacity = self._generator.model, self._generator.capacity
+
+    async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
+        """Answer each request once, in any order."""
+        with self._meter.generating():
+            async for completion in self._generator.generate(requests):
+                self._meter.decoded(completion.prompt_tokens, completion.completion_tokens)
+                yield completion
+
+    async def close(self) -> None:
+        """Give the engine's resources back."""
+        await self._generator.close()

@@ -1,0 +1,56 @@
+"""One service of a run, in a process of its own; others run the rest, on this machine or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from contraflow.configuration import Loaded
+from contraflow.errors import Fenced
+from contraflow.log.opening import open_log
+from contraflow.monitor.endpoint import Address, open_metrics
+from contraflow.pipeline import conduct, open_ring
+from contraflow.runner import prepare
+from contraflow.runs import join_run
+from contraflow.runtime.drain import Drain
+from contraflow.runtime.signals import drain_at_end_of_input, drain_on_signals
+from contraflow.runtime.supervisor import RunStopped, Supervisor
+
+__all__ = ["serve"]
+
+
+async def serve(
+    loaded: Loaded,
+    runs: Path,
+    run: str,
+    service: str,
+    *,
+    with_parent: bool = False,
+    metrics: Address | None = None,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Run a service until the run is done, draining is asked for, or another copy takes its place; returns why it ended.
+
+    It drains when its standard input ends, if it runs ``with_parent``; serves its ``metrics`` at an address, which it says.
+
+    :raises RunStopped: if it failed for good.
+    """
+    drain = Drain()
+    asked, resolved = await prepare(loaded)
+    folder, resolved = join_run(runs, run, resolved, asked.digest)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(drain_on_signals(drain))
+        if with_parent:
+            await stack.enter_async_context(drain_at_end_of_input(drain))
+        log = await stack.enter_async_context(open_log(folder))
+        counted = await stack.enter_async_context(open_metrics(metrics, run, log, say))
+        opened = open_ring(log, run, resolved, asked, loaded.base_dir, drain, [service], counted)
+        ring = await stack.enter_async_context(opened)
+        try:
+            await conduct(log, ring.wire, {service: ring.services[service]}, drain, Supervisor(drain))
+        except RunStopped as stopped:
+            if not isinstance(stopped.__cause__, Fenced):
+                raise
+            return f"another {service} of {run} has taken over, and goes on; nothing is lost"
+    return drain.why
