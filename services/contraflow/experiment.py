@@ -163,7 +163,12 @@ class Kafka(_Section, frozen=True):
     """
 
     kafka: str
-    prefix: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{0,64}$")] = ""
+    prefix: Annotated[
+        str,
+        msgspec.Meta(
+            pattern="^[A-Za-z0-9._-]{0,64}$", description="at most 64 of the characters A-Z, a-z, 0-9, ., _ and -"
+        ),
+    ] = ""
     security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     username: str | None = None

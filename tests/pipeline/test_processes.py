@@ -182,7 +182,7 @@ def test_what_no_service_can_be_is_refused(file: Path, tmp_path: Path, arguments
 
 
 def on_kafka(servers: str, tmp_path: Path) -> tuple[str, ...]:
-    prefix = f"{blake2b(str(tmp_path).encode(), digest_size=6).hexdigest()}."
+    prefix = f"test-{blake2b(str(tmp_path).encode(), digest_size=6).hexdigest()}."
     return ("--set", f"log.kafka={servers}", "--set", f"log.prefix={prefix}")
 
 

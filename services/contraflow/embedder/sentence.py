@@ -27,7 +27,10 @@ class SentenceEncoder:
                 f"embedder.model: {name!r} needs sentence-transformers ({error}). Install it with "
                 "`pip install 'contraflow[models]'`, or choose `embedder: {model: hashed}`, which needs nothing."
             ) from error
-        resolved = resolve_encoder(name)
+        try:
+            resolved = resolve_encoder(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"embedder.model: {error}") from error
         self.source = resolved.source
         dtype = torch.bfloat16 if torch.cuda.is_available() or _has_bf16() else torch.float32
         self._model: Any = SentenceTransformer(

@@ -70,6 +70,7 @@ def _how(code: int) -> str:
 
 
 def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    errors = [line for line in lines if line.startswith("error: ")]
-    return (errors or lines or ["nothing was said"])[-1].removeprefix("error: ")
+    """The error that a process ended with, however many lines it has; else its last line."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]
+    errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    return "\n".join(lines[errors[-1] if errors else -1 :]).removeprefix("error: ")
