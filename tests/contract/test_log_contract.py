@@ -8,7 +8,9 @@ import anyio
 import pytest
 
 from contraflow.errors import Fenced, LogError
+from contraflow.log.limits import MAX_METADATA
 from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
+from contraflow.runtime.progress import Progress
 
 PLAIN = Partition("plain", 0)
 KEPT = Partition("kept", 0)
@@ -203,11 +205,90 @@ async def test_a_topic_that_exists_must_be_as_it_is_asked_for(log: Log) -> None:
 
 
 async def test_describe_counts_what_was_appended(log: Log) -> None:
-    await log.append([out("a", b"12345"), out("b", b"12345")])
-    info = (await log.describe())[PLAIN]
-    assert (info.records, info.bytes) in ((2, 12), (None, None)), "counted, or not known"
+    empty = (await log.describe())[PLAIN]
+    assert (empty.records, empty.bytes) == (0, 0)
+    await log.append([out("a", b"12345"), out("b", b"12345"), out("c", None)])
+    described = await log.describe()
+    info = described[PLAIN]
+    assert (info.records, info.bytes) == (3, 13)
     assert info.end > info.begin
     assert await log.ends([PLAIN, Partition("missing", 0)]) == {PLAIN: info.end}
+    assert {p for p in described if p.topic == "kept"} == set(await log.describe("kep"))
+    assert await log.groups() == {}, "who only writes reads nothing"
+
+
+async def test_counts_are_exact_through_every_kind_of_commit_and_a_restarted_producer(log: Log) -> None:
+    other = Partition("plain", 1)
+    await log.append([out("a"), out("b", partition=other)])
+    producers = [await log.producer("beside")]
+    for life in range(3):  # each fences the one before, and goes on from its counts
+        producer = await log.producer("worker")
+        producers.append(producer)
+        await producer.commit([out("no positions"), out("k", partition=KEPT)])
+        await producer.commit([out("x"), out("y", partition=other)], group="g", positions={PLAIN: Position(life)})
+        await producer.commit([out("z")], group="g", positions={PLAIN: Position(life), other: Position(9)})
+        await producer.commit([], group="g", positions={other: Position(10)})
+        with pytest.raises(LogError):
+            await producer.commit([out("refused", partition=Partition("plain", 9))])
+    await producers[0].commit([out("x")], group="g2", positions={KEPT: Position(1)})
+    counted = {partition: info.records for partition, info in (await log.describe()).items()}
+    assert counted == {PLAIN: 1 + 3 * 3 + 1, other: 1 + 3, KEPT: 3}
+    for partition, records in counted.items():
+        assert len(await read_all(log, partition)) == records
+    assert set(await log.groups("g2")) == {"g2"}
+    for producer in producers:
+        await producer.close()
+
+
+async def test_a_position_keeps_its_count_and_its_widest_metadata(log: Log) -> None:
+    producer = await log.producer("worker")
+    widest = Position(7, "m" * MAX_METADATA, 123)
+    await producer.commit([out("a"), out("k", partition=KEPT)], group="g", positions={PLAIN: widest})
+    assert await log.positions("g", [PLAIN]) == {PLAIN: widest}
+    with pytest.raises(LogError, match="metadata"):
+        await producer.commit([], group="g", positions={PLAIN: Position(8, "m" * (MAX_METADATA + 1), 124)})
+    await producer.commit([], group="g", positions={PLAIN: Position(8)})
+    assert await log.positions("g", [PLAIN]) == {PLAIN: Position(8, "", None)}
+    assert (await log.describe())[PLAIN].records == 1
+    await producer.close()
+
+
+async def test_the_lag_of_a_group_that_finishes_out_of_order_is_exact(log: Log) -> None:
+    source = await log.producer("source")
+    for i in range(6):  # six transactions: on Kafka each leaves an offset that is no record
+        await source.commit([out(f"{i}-{j}") for j in range(5)], group="source", positions={KEPT: Position(i)})
+    records = await read_all(log)
+    worker, progress = await log.producer("worker"), Progress()
+    for record in records[:20]:
+        progress.deliver(record.offset)
+    for record in (records[3], records[19], *records[5:10]):
+        progress.finish(record.offset)
+    await worker.commit([], group="g", positions={PLAIN: progress.position()})
+    position = (await log.positions("g", [PLAIN]))[PLAIN]
+    appended = (await log.describe())[PLAIN].records
+    assert appended is not None and position.records is not None
+    assert (appended, appended - position.records) == (30, 23)
+    restarted = Progress(position)
+    for record in records:
+        if restarted.deliver(record.offset):
+            restarted.finish(record.offset)
+    await worker.commit([], group="g", positions={PLAIN: restarted.position()})
+    assert (await log.positions("g", [PLAIN]))[PLAIN].records == appended
+    for producer in (source, worker):
+        await producer.close()
+
+
+async def test_the_timestamp_at_an_offset_is_of_the_next_record_there(log: Log) -> None:
+    other = Partition("plain", 1)
+    first, _ = await log.append([out("a"), out("b")])
+    await anyio.sleep(0.05)
+    second, last = await log.append([out("c"), out("z", b"z" * 100_000, other)])
+    records = {(r.partition, r.offset): r.timestamp for r in await read_all(log, PLAIN, other)}
+    assert await log.timestamps({PLAIN: first}) == {PLAIN: records[0, first]}
+    assert await log.timestamps({PLAIN: first + 2, other: 0}) == {PLAIN: records[0, second], other: records[1, last]}
+    assert await log.timestamps({PLAIN: second + 1, other: last}) == {other: records[1, last]}
+    assert await log.timestamps({}) == {}
+    assert records[0, first] < records[0, second]
 
 
 async def test_a_member_alone_has_every_partition_and_is_told_of_changes_only(log: Log) -> None:
@@ -218,3 +299,17 @@ async def test_a_member_alone_has_every_partition_and_is_told_of_changes_only(lo
         await membership.partitions(mine)
     assert waiting.cancelled_caught
     await membership.close()
+
+
+async def test_a_time_is_found_as_an_offset(log: Log) -> None:
+    other = Partition("plain", 1)
+    await log.append([out("a"), out("b")])
+    await anyio.sleep(0.05)
+    (c, _) = await log.append([out("c"), out("d", partition=other)])
+    records = {r.key: r for r in await read_all(log, PLAIN, other)}
+    starts = await log.since([PLAIN, other], records["c"].timestamp)
+    assert starts[PLAIN] == c
+    assert starts[other] <= records["d"].offset
+    assert (await log.since([PLAIN], 0))[PLAIN] <= records["a"].offset
+    later = records["d"].timestamp + 60_000
+    assert await log.since([PLAIN, other], later) == await log.ends([PLAIN, other])

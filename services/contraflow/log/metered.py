@@ -81,6 +81,10 @@ class MeteredLog:
         """As the log does."""
         return await self._log.timestamps(at)
 
+    async def since(self, partitions: Iterable[Partition], timestamp: int) -> dict[Partition, int]:
+        """As the log does."""
+        return await self._log.since(partitions, timestamp)
+
     async def clean(self, retain: Mapping[str, tuple[float | None, int | None]], groups: Iterable[str]) -> int:
         """As the log does."""
         return await self._log.clean(retain, groups)

@@ -43,17 +43,22 @@ class Outgoing(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The next offset that a group will read, and what it wants to remember beside it (at most 4,096 characters)."""
+    """The next offset that a group will read, and what it wants to remember beside it (at most 3,700 characters).
+
+    ``records`` is how many records of the partition the group has processed in all, those beyond the offset included;
+    None where it does not know. One transactional id commits a group's positions in a partition.
+    """
 
     offset: int
     metadata: str = ""
+    records: int | None = None
 
 
 class PartitionInfo(NamedTuple):
     """What a monitor wants to know of a partition.
 
-    ``begin`` and ``end`` are offsets (``end`` is one past the last); ``records`` and ``bytes`` have been appended in all,
-    None where the log does not know (offsets of Kafka count what is no record, too).
+    ``begin`` and ``end`` are offsets (``end`` is one past the last; they count what is no record, too, on Kafka);
+    ``records`` and ``bytes`` (of keys and values) have been appended in all, None where the log does not know.
     """
 
     begin: int
@@ -165,12 +170,20 @@ class Log(Protocol):
         """The committed positions of a group; partitions without one are left out."""
         ...
 
-    async def describe(self) -> dict[Partition, PartitionInfo]:
-        """Every partition of every topic, for monitors."""
+    async def describe(self, prefix: str = "") -> dict[Partition, PartitionInfo]:
+        """Every partition of the topics whose names begin with ``prefix``, for monitors."""
         ...
 
-    async def groups(self) -> dict[str, dict[Partition, Position]]:
-        """Every group's committed positions, for monitors."""
+    async def groups(self, prefix: str = "") -> dict[str, dict[Partition, Position]]:
+        """The committed positions of the groups whose names begin with ``prefix``, for monitors."""
+        ...
+
+    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The timestamp of the first committed record at or after each offset; left out where there is none."""
+        ...
+
+    async def since(self, partitions: Iterable[Partition], timestamp: int) -> dict[Partition, int]:
+        """The offset of the first record that is as new as ``timestamp`` (ms since the epoch); the end if none is."""
         ...
 
     async def clean(self, retain: Mapping[str, tuple[float | None, int | None]], groups: Iterable[str]) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from contraflow.events import Control, Regions, Steering, Verdict, VerdictStatus, decode
 from contraflow.log.protocol import Log, Reader
-from contraflow.runtime.progress import Progress
 from contraflow.wire import Wire
 
 __all__ = ["Follower", "Standing"]
@@ -99,9 +98,9 @@ class Follower:
 
 
 async def answered(log: Log, wire: Wire, arms: Sequence[str]) -> dict[str, int]:
-    """How many requests each arm has answered, from the decoders' committed positions."""
+    """How many requests each arm has answered, as its decoder's committed positions count."""
     found = {}
     for arm in arms:
         at = await log.positions(f"{wire.run}.decoder.{arm}", wire.all("requests"))
-        found[arm] = sum(Progress(position).finished for position in at.values())
+        found[arm] = sum(position.records or 0 for position in at.values())
     return found

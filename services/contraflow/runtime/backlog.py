@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from contraflow.log.protocol import Partition, Position
+from contraflow.runtime.progress import grown
 
 __all__ = ["Backlog"]
 
@@ -14,6 +15,7 @@ class Backlog:
 
     def __init__(self, positions: dict[Partition, Position]) -> None:
         self._next = {partition: position.offset for partition, position in positions.items()}
+        self._records = {partition: position.records for partition, position in positions.items()}
         self._unprocessed: dict[Partition, deque[tuple[int, int]]] = {}
 
     def read(self, partition: Partition, offset: int, seq: int) -> None:
@@ -23,10 +25,14 @@ class Backlog:
 
     def positions(self, processed: int) -> dict[Partition, Position]:
         """Where to commit when everything up to ``processed`` has been processed."""
-        for records in self._unprocessed.values():
+        for partition, records in self._unprocessed.items():
             while records and records[0][1] <= processed:
                 records.popleft()
-        return {partition: Position(self._first(partition, offset)) for partition, offset in self._next.items()}
+                self._records[partition] = grown(self._records.get(partition, 0), 1)
+        return {
+            partition: Position(self._first(partition, offset), records=self._records.get(partition, 0))
+            for partition, offset in self._next.items()
+        }
 
     def _first(self, partition: Partition, end: int) -> int:
         records = self._unprocessed.get(partition)

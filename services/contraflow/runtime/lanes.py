@@ -7,14 +7,18 @@ again from what was committed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
+import anyio
+
 from contraflow.errors import ConfigurationError, GeneratorError, LogError
-from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
+from contraflow.log.protocol import Log, Outgoing, Partition, Position, Reader, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.members import own_partition, serve_partitions
+from contraflow.runtime.progress import grown
 
 __all__ = ["Stateless", "process_or_bury", "run_lanes"]
 
@@ -31,15 +35,37 @@ class Stateless(Protocol):
         ...
 
 
-async def run_lanes(log: Log, group: str, topic: str, service: Stateless, drain: Drain, *, batch: int = 500) -> None:
-    """Run a service over its partitions of a topic, at most ``batch`` records a commit, until draining is requested."""
-    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch)
+async def run_lanes(
+    log: Log,
+    group: str,
+    topic: str,
+    service: Stateless,
+    drain: Drain,
+    *,
+    batch: int = 500,
+    gather: float = 0.0,
+    dead: str | None = None,
+) -> None:
+    """Run a service over its partitions of a topic, at most ``batch`` records a commit, until draining is requested.
+
+    Fewer records wait for more until the first is ``gather`` seconds old. ``dead`` takes the dead letters, if not the
+    topic's own.
+    """
+    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch, gather, dead)
     await serve_partitions(log, group, topic, lanes.serve, drain)
 
 
 class _Lanes:
     def __init__(
-        self, log: Log, group: str, service: Stateless, drain: Drain, limit: DeadLetterLimit, batch: int
+        self,
+        log: Log,
+        group: str,
+        service: Stateless,
+        drain: Drain,
+        limit: DeadLetterLimit,
+        batch: int,
+        gather: float,
+        dead: str | None,
     ) -> None:
         self._log = log
         self._group = group
@@ -47,18 +73,34 @@ class _Lanes:
         self._drain = drain
         self._limit = limit
         self._batch = batch
+        self._gather = gather
+        self._dead = dead
 
     async def serve(self, partition: Partition) -> None:
-        async with own_partition(self._log, self._group, partition) as (producer, _, reader):
+        async with own_partition(self._log, self._group, partition) as (producer, position, reader):
+            processed = position.records if position else 0
             while not self._drain.requested:
-                if records := await self._drain.fetch(reader, self._batch):
-                    outputs = await process_or_bury(self._service, records, self._limit)
-                    at = {partition: Position(records[-1].offset + 1)}
+                if records := await self._take(reader):
+                    outputs = await process_or_bury(self._service, records, self._limit, self._dead)
+                    processed = grown(processed, len(records))
+                    at = {partition: Position(records[-1].offset + 1, records=processed)}
                     await producer.commit(outputs, group=self._group, positions=at)
 
+    async def _take(self, reader: Reader) -> list[Record]:
+        records = await self._drain.fetch(reader, self._batch)
+        if records and self._gather:
+            # by the age of the first: old records, of which there are enough, never wait
+            left = self._gather + records[0].timestamp / 1000 - time.time()
+            with anyio.move_on_after(min(left, self._gather)):
+                while len(records) < self._batch and not self._drain.requested:
+                    records += await self._drain.fetch(reader, self._batch - len(records))
+        return records
 
-async def process_or_bury(service: Stateless, records: Sequence[Record], limit: DeadLetterLimit) -> list[Outgoing]:
-    """Process a batch; where it fails, process one by one and send the guilty to the dead letters.
+
+async def process_or_bury(
+    service: Stateless, records: Sequence[Record], limit: DeadLetterLimit, dead: str | None = None
+) -> list[Outgoing]:
+    """Process a batch; where it fails, process one by one and send the guilty to the dead letters (to topic ``dead``).
 
     :raises TooManyDeadLetters: if too many fail.
     """
@@ -69,7 +111,7 @@ async def process_or_bury(service: Stateless, records: Sequence[Record], limit: 
     except Exception as error:
         if len(records) == 1:
             limit.failed(error)
-            return [dead_letter(records[0], error), *service.failed(records[0], error)]
-        return [output for record in records for output in await process_or_bury(service, [record], limit)]
+            return [dead_letter(records[0], error, dead), *service.failed(records[0], error)]
+        return [output for record in records for output in await process_or_bury(service, [record], limit, dead)]
     limit.passed(len(records))
     return outputs

@@ -1,8 +1,7 @@
 """Which records of a partition are finished, when they finish out of order.
 
-The committed offset is the smallest delivered and unfinished one; how many were finished in all, and a bitmap of those
-beyond it, travel in the position's metadata. So whatever is finished can be committed at any moment, and nothing
-committed is done twice.
+The committed offset is the smallest delivered and unfinished one; a bitmap of those finished beyond it travels in the
+position's metadata. So whatever is finished can be committed at any moment, and nothing committed is done twice.
 """
 
 from __future__ import annotations
@@ -11,10 +10,15 @@ import base64
 
 from contraflow.log.protocol import Position
 
-__all__ = ["MAX_SPAN", "Progress"]
+__all__ = ["MAX_SPAN", "Progress", "grown"]
 
-MAX_SPAN = 24_000
-"""Offsets that one bitmap may span: 4,096 characters of base85 hold 26,200 and a count, and one more kills a Kafka producer."""
+MAX_SPAN = 22_000
+"""Offsets that a bitmap may span before no more are read: a position's metadata holds 23,600, a fetch brings hundreds."""
+
+
+def grown(records: int | None, more: int) -> int | None:
+    """A count of records that has grown; what is not known stays so."""
+    return None if records is None else records + more
 
 
 class Progress:
@@ -24,12 +28,9 @@ class Progress:
         self._next = position.offset if position else 0
         self._open: dict[int, None] = {}
         self._finished: set[int] = set()
-        self.finished = 0
-        """How many records have been finished in all. Offsets do not tell: on Kafka some carry no record."""
+        self._records = position.records if position else 0
         if position and position.metadata:
-            count, _, bitmap = position.metadata.partition(":")
-            self.finished = int(count)
-            self._finished = _unpack(position.offset, bitmap)
+            self._finished = _unpack(position.offset, position.metadata)
 
     def deliver(self, offset: int) -> bool:
         """Note that ``offset`` was read, in growing order; False if it was finished before and must be skipped."""
@@ -43,7 +44,7 @@ class Progress:
         """Note that the work of a delivered offset is done."""
         del self._open[offset]
         self._finished.add(offset)
-        self.finished += 1
+        self._records = grown(self._records, 1)
 
     @property
     def open(self) -> int:
@@ -60,7 +61,7 @@ class Progress:
         # offsets are delivered in growing order, and a dict keeps it: the first open one is the smallest
         offset = next(iter(self._open), self._next)
         self._finished = {done for done in self._finished if done >= offset}
-        return Position(offset, f"{self.finished}:{_pack(offset, self._finished)}")
+        return Position(offset, _pack(offset, self._finished), self._records)
 
 
 def _pack(offset: int, finished: set[int]) -> str:

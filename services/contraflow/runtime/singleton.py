@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from contraflow.log.protocol import Log, Outgoing, Partition, Position, Producer, Reader
+from contraflow.log.protocol import Log, Outgoing, Position, Producer, Reader
 from contraflow.runtime.backlog import Backlog
 from contraflow.runtime.state import Changelog
 from contraflow.wire import Wire
@@ -24,7 +24,6 @@ class Singleton:
         self._inputs = [partition for topic in inputs for partition in wire.all(topic)]
         self._changelog = Changelog(wire.topic(f"state-{name}"))
         self._producer: Producer | None = None
-        self._positions: dict[Partition, Position] = {}
         self.backlog = Backlog({})
 
     async def start(self) -> tuple[dict[str, bytes], Reader]:
@@ -32,27 +31,19 @@ class Singleton:
         self._producer = await self._log.producer(self._group)
         parts, kept = await self._changelog.restore(self._log)
         # a group without members may lose its positions; those kept with the state are never older
-        self._positions = {**await self._log.positions(self._group, self._inputs), **kept}
-        positions = self._positions
+        known = {**await self._log.positions(self._group, self._inputs), **kept}
+        positions = {p: known.get(p, Position(0, records=0)) for p in self._inputs}
         self.backlog = Backlog(positions)
-        starts = {p: positions[p].offset if p in positions else None for p in self._inputs}
-        return parts, await self._log.reader(starts)
+        return parts, await self._log.reader({p: at.offset for p, at in positions.items()})
 
     async def commit(self, outputs: Sequence[Outgoing], parts: Mapping[str, bytes], processed: int) -> None:
         """Write outputs, the changed parts of the state, and the positions of what is processed, all or nothing.
 
         ``processed`` is the last ``seq`` (or epoch) after which no record read is needed again.
         """
-        positions = self.backlog.positions(processed)
-        await self.commit_at(outputs, parts, positions)
-
-    async def commit_at(
-        self, outputs: Sequence[Outgoing], parts: Mapping[str, bytes], positions: Mapping[Partition, Position]
-    ) -> None:
-        """The same with positions that the service knows itself."""
         assert self._producer is not None, "start() comes first"
-        self._positions = {**self._positions, **positions}
-        changes = self._changelog.changes(parts, self._positions)
+        positions = self.backlog.positions(processed)
+        changes = self._changelog.changes(parts, positions)
         await self._producer.commit([*outputs, *changes], group=self._group, positions=positions)
 
     async def close(self) -> None:

@@ -12,16 +12,26 @@ from contraflow.log.protocol import Log, Outgoing, Partition, Position
 
 __all__ = ["Changelog"]
 
-_FORMAT = 1
+_FORMAT = 2
 _POSITIONS = "~positions"
 _ALL = 1 << 30
+
+
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    """A position; format 1 had no count of records."""
+
+    topic: str
+    number: int
+    offset: int
+    metadata: str
+    records: int | None = None
 
 
 class _Positions(msgspec.Struct, frozen=True):
     """The positions that belong to a state, so that one is never restored without the other."""
 
     format: int
-    positions: list[tuple[str, int, int, str]]
+    positions: list[_Row]
 
 
 class Changelog:
@@ -61,7 +71,7 @@ class Changelog:
                 f"{self.topic} was written in state format {kept.format}; this contraflow reads up to {_FORMAT}. "
                 "Resume the run with the version that wrote it."
             )
-        return {Partition(topic, number): Position(offset, meta) for topic, number, offset, meta in kept.positions}
+        return {Partition(r.topic, r.number): Position(r.offset, r.metadata, r.records) for r in kept.positions}
 
     def changes(self, parts: Mapping[str, bytes], positions: Mapping[Partition, Position]) -> list[Outgoing]:
         """The records that bring the changelog to ``parts``; to be committed with ``positions`` in one transaction."""
@@ -82,9 +92,7 @@ class Changelog:
 
 
 def _encode_positions(positions: Iterable[tuple[Partition, Position]]) -> bytes:
-    return msgspec.msgpack.encode(
-        _Positions(_FORMAT, [(p.topic, p.number, at.offset, at.metadata) for p, at in sorted(positions)])
-    )
+    return msgspec.msgpack.encode(_Positions(_FORMAT, [_Row(p.topic, p.number, *at) for p, at in sorted(positions)]))
 
 
 def _digest(part: bytes) -> bytes:

@@ -6,7 +6,7 @@ import anyio
 import anyio.to_thread
 
 from contraflow.events import Control, ControlAction, Regions, decode
-from contraflow.log.protocol import Log, Outgoing, Partition, Position, Reader
+from contraflow.log.protocol import Log, Outgoing, Partition, Reader
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.singleton import Singleton
@@ -38,7 +38,7 @@ class SamplerService:
         self._minutes = minutes
         self._clock = clock or Clock()
         self._singleton = Singleton(log, wire, "sampler", ["regions"])
-        self._regions: dict[int, tuple[int, Regions]] = {}
+        self._regions: dict[int, Regions] = {}
 
     async def run(self) -> None:
         """Plan until the run is complete, then wait until draining is requested."""
@@ -58,8 +58,9 @@ class SamplerService:
     async def _read(self, reader: Reader) -> None:
         for record in await self._drain.fetch(reader, 100):
             regions = decode(record.value or b"", Regions)
+            self._singleton.backlog.read(Partition(record.topic, 0), record.offset, regions.epoch)
             if not regions.final:
-                self._regions[regions.epoch] = (record.offset, regions)
+                self._regions[regions.epoch] = regions
 
     async def _plan_what_can_be(self, started: float) -> None:
         while self._sampler.complete is None and not self._drain.requested:
@@ -70,15 +71,13 @@ class SamplerService:
             needs = self._sampler.needs()
             if needs is not None and needs not in self._regions:
                 return
-            offset, regions = self._regions.pop(needs) if needs is not None else (None, None)
+            regions = self._regions.pop(needs) if needs is not None else None
             plan = await anyio.to_thread.run_sync(self._sampler.plan, regions)
-            await self._commit(self._outputs(plan), offset)
+            await self._commit(self._outputs(plan))
 
-    async def _commit(self, outputs: list[Outgoing], offset: int | None = None) -> None:
-        positions = {}
-        if offset is not None:
-            positions[Partition(self._wire.topic("regions"), 0)] = Position(offset + 1)
-        await self._singleton.commit_at(outputs, self._sampler.dump(), positions)
+    async def _commit(self, outputs: list[Outgoing]) -> None:
+        planned_from = self._sampler.epoch - self._sampler.config.in_flight
+        await self._singleton.commit(outputs, self._sampler.dump(), planned_from)
 
     def _outputs(self, plan: Plan) -> list[Outgoing]:
         wire = self._wire

@@ -11,7 +11,7 @@ from contraflow.errors import FormatTooNew, LogError
 
 __all__ = ["FORMAT", "Synchronous", "connect", "prepare", "translate"]
 
-FORMAT = 1
+FORMAT = 2
 _APPLICATION = 0x636F6E66  # "conf"
 Synchronous = Literal["NORMAL", "FULL"]
 
@@ -28,11 +28,18 @@ CREATE TABLE records (
     key TEXT NOT NULL, value BLOB, headers BLOB, timestamp INTEGER NOT NULL
 );
 CREATE TABLE positions (
-    grp TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, metadata TEXT NOT NULL,
+    grp TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, metadata TEXT NOT NULL, records INTEGER,
     PRIMARY KEY (grp, partition)
 ) WITHOUT ROWID;
 CREATE TABLE owners (id TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
 """
+
+_FROM_1 = """
+ALTER TABLE positions ADD COLUMN records INTEGER;
+UPDATE positions SET records = CAST(metadata AS INTEGER), metadata = substr(metadata, instr(metadata, ':') + 1)
+    WHERE instr(metadata, ':');
+"""
+"""In format 1 a decoder kept its count of records in its metadata, before a colon; the others kept none."""
 
 OFFSET_BITS = 40
 """A record's rowid is its partition's id and its offset: appends go to the end of each partition's range of one B-tree."""
@@ -69,10 +76,10 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            _execute(connection, _TABLES)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        elif version == 1 and application == _APPLICATION:
+            _execute(connection, _FROM_1)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise translate(error, path) from error
@@ -83,6 +90,13 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written in log format {version}; this contraflow reads up to {FORMAT}. Use the version that "
             "wrote it, or a newer one."
         )
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    """Bring the file to this format."""
+    for statement in statements.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def translate(error: BaseException, path: Path) -> LogError:

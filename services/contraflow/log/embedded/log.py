@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from contraflow.errors import LogError
 from contraflow.log.embedded import cleaning
-from contraflow.log.embedded.database import Synchronous, connect, prepare, translate
+from contraflow.log.embedded.database import OFFSET_BITS, Synchronous, connect, prepare, translate
 from contraflow.log.embedded.reader import EmbeddedReader
 from contraflow.log.embedded.writer import Writer
 from contraflow.log.limits import check
@@ -208,28 +208,66 @@ class EmbeddedLog:
         every = (await self.groups()).get(group, {})
         return {partition: every[partition] for partition in partitions if partition in every}
 
-    async def groups(self) -> dict[str, dict[Partition, Position]]:
-        """Every group's committed positions."""
+    async def groups(self, prefix: str = "") -> dict[str, dict[Partition, Position]]:
+        """The committed positions of the groups whose names begin with ``prefix``."""
         rows = await self.read(
             lambda c: c.execute(
-                "SELECT g.grp, t.name, p.number, g.offset, g.metadata FROM positions g "
+                "SELECT g.grp, t.name, p.number, g.offset, g.metadata, g.records FROM positions g "
                 "JOIN partitions p ON p.id = g.partition JOIN topics t ON t.id = p.topic ORDER BY g.grp, t.name, p.number"
             ).fetchall()
         )
         found: dict[str, dict[Partition, Position]] = {}
-        for group, topic, number, offset, metadata in rows:
-            found.setdefault(group, {})[Partition(topic, number)] = Position(offset, metadata)
+        for group, topic, number, *position in rows:
+            if group.startswith(prefix):
+                found.setdefault(group, {})[Partition(topic, number)] = Position(*position)
         return found
 
-    async def describe(self) -> dict[Partition, PartitionInfo]:
-        """Every partition of every topic."""
+    async def describe(self, prefix: str = "") -> dict[Partition, PartitionInfo]:
+        """Every partition of the topics whose names begin with ``prefix``."""
         rows = await self.read(
             lambda c: c.execute(
                 "SELECT t.name, p.number, p.first, p.next, p.records, p.bytes FROM partitions p "
                 "JOIN topics t ON t.id = p.topic ORDER BY t.name, p.number"
             ).fetchall()
         )
-        return {Partition(topic, number): PartitionInfo(*info) for topic, number, *info in rows}
+        return {
+            Partition(topic, number): PartitionInfo(*info) for topic, number, *info in rows if topic.startswith(prefix)
+        }
+
+    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The timestamp of the first record at or after each offset."""
+
+        def look(connection: sqlite3.Connection) -> dict[Partition, int]:
+            found = {}
+            for partition, offset in at.items():
+                base = self.partition_id(connection, partition) << OFFSET_BITS
+                row = connection.execute(
+                    "SELECT timestamp FROM records WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1",
+                    (base | offset, base | (1 << OFFSET_BITS) - 1),
+                ).fetchone()
+                if row is not None:
+                    found[partition] = int(row[0])
+            return found
+
+        return await self.read(look)
+
+    async def since(self, partitions: Iterable[Partition], timestamp: int) -> dict[Partition, int]:
+        """The offset of the first record that is as new as ``timestamp``."""
+        asked = list(partitions)
+
+        def look(connection: sqlite3.Connection) -> dict[Partition, int]:
+            found = {}
+            for partition in asked:
+                base = self.partition_id(connection, partition) << OFFSET_BITS
+                row = connection.execute(
+                    "SELECT id FROM records WHERE id BETWEEN ? AND ? AND timestamp >= ? ORDER BY id LIMIT 1",
+                    (base, base | (1 << OFFSET_BITS) - 1, timestamp),
+                ).fetchone()
+                if row is not None:
+                    found[partition] = int(row[0]) - base
+            return found
+
+        return {**await self.ends(asked), **await self.read(look)}
 
     # waiting
 

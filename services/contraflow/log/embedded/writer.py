@@ -199,8 +199,8 @@ class Writer:
     def move(self, connection: sqlite3.Connection, group: str, positions: Mapping[Partition, Position]) -> None:
         """Move a group to its new positions."""
         connection.executemany(
-            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
-            [(group, self._partition_id(connection, *p), at.offset, at.metadata) for p, at in positions.items()],
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)",
+            [(group, self._partition_id(connection, *p), *at) for p, at in positions.items()],
         )
 
     def own(self, connection: sqlite3.Connection, owner: str) -> int:

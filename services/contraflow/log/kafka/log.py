@@ -17,10 +17,12 @@ from aiokafka.structs import TopicPartition
 from contraflow.errors import LogError
 from contraflow.log.kafka import topics as topic_admin
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
+from contraflow.log.kafka.counts import WRITES, Appended, Counts, total, unpack
 from contraflow.log.kafka.internals import AIOKAFKA, fetch_positions
 from contraflow.log.kafka.membership import KafkaMembership
 from contraflow.log.kafka.producer import KafkaProducer
 from contraflow.log.kafka.reader import KafkaReader, consumer
+from contraflow.log.kafka.timestamps import Timestamps
 from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
 
 __all__ = ["KafkaLog"]
@@ -35,6 +37,8 @@ class KafkaLog:
         self._offsets = offsets
         self._appender: KafkaProducer | None = None
         self._appending = anyio.Lock()
+        self._timestamps: Timestamps | None = None
+        self._looking = anyio.Lock()
 
     @classmethod
     async def open(cls, connection: KafkaConnection) -> KafkaLog:
@@ -75,7 +79,7 @@ class KafkaLog:
         """Write records in a transaction of nobody else's."""
         async with self._appending:
             if self._appender is None:
-                appender = KafkaProducer(self._connection, f"append-{uuid4().hex}")
+                appender = KafkaProducer(self._connection, self._admin, f"append-{uuid4().hex}")
                 await appender.start()
                 self._appender = appender
             try:
@@ -87,7 +91,7 @@ class KafkaLog:
 
     async def producer(self, transactional_id: str) -> KafkaProducer:
         """Become the owner of a transactional id."""
-        producer = KafkaProducer(self._connection, transactional_id)
+        producer = KafkaProducer(self._connection, self._admin, transactional_id)
         await producer.start()
         return producer
 
@@ -174,34 +178,71 @@ class KafkaLog:
         return await self._positions(group, wanted) if wanted else {}
 
     async def _positions(self, group: str, partitions: Sequence[Partition] | None) -> dict[Partition, Position]:
+        return {p: position for p, (position, _) in (await self._committed(group, partitions)).items()}
+
+    async def _committed(
+        self, group: str, partitions: Sequence[Partition] | None = None
+    ) -> dict[Partition, tuple[Position, Counts]]:
         prefix = self._connection.prefix
         asked = None if partitions is None else [(prefix + p.topic, p.number) for p in partitions]
         with in_words(self._connection, f"reading the positions of {group}"), anyio.fail_after(LIMIT):
             found = await fetch_positions(self._admin, prefix + group, asked)
-        return {Partition(t.removeprefix(prefix), n): Position(*at) for (t, n), at in found.items()}
+        return {Partition(t.removeprefix(prefix), n): unpack(*at) for (t, n), at in found.items()}
 
-    async def groups(self) -> dict[str, dict[Partition, Position]]:
-        """The committed positions of every group with our prefix."""
-        prefix = self._connection.prefix
-        with in_words(self._connection, "listing groups"), anyio.fail_after(LIMIT):
-            listed = await self._admin.list_consumer_groups()
-        names = sorted(name.removeprefix(prefix) for name, *_ in listed if name.startswith(prefix))
+    async def groups(self, prefix: str = "") -> dict[str, dict[Partition, Position]]:
+        """The committed positions of the groups whose names begin with the connection's prefix and with ``prefix``."""
+        names = [name for name in await self._groups(prefix) if not name.endswith(WRITES)]
         found = {name: await self._positions(name, None) for name in names}
         return {name: positions for name, positions in found.items() if positions}
 
-    async def describe(self) -> dict[Partition, PartitionInfo]:
-        """Every partition of every topic with our prefix; what was appended in all is not known to Kafka."""
-        prefix = self._connection.prefix
+    async def _groups(self, prefix: str) -> list[str]:
+        ours = self._connection.prefix
+        with in_words(self._connection, "listing groups"), anyio.fail_after(LIMIT):
+            listed = await self._admin.list_consumer_groups()
+        return sorted(name.removeprefix(ours) for name, *_ in listed if name.startswith(ours + prefix))
+
+    async def describe(self, prefix: str = "") -> dict[Partition, PartitionInfo]:
+        """Every partition of the topics whose names begin with the connection's prefix and with ``prefix``.
+
+        Records and bytes are what the groups whose names begin so have counted; None where they counted nothing.
+        """
+        ours = self._connection.prefix
         with in_words(self._connection, "describing topics"), anyio.fail_after(LIMIT):
-            names = [n for n in await self._admin.list_topics() if n.startswith(prefix) and not n.startswith("__")]
-            counts = await topic_admin.partitions_of(self._admin, names) if names else {}
-            tps = [TopicPartition(name, i) for name, count in sorted(counts.items()) for i in range(count)]
+            names = [
+                n for n in await self._admin.list_topics() if n.startswith(ours + prefix) and not n.startswith("__")
+            ]
+            there = await topic_admin.partitions_of(self._admin, names) if names else {}
+            tps = [TopicPartition(name, i) for name, count in sorted(there.items()) for i in range(count)]
             begins = await self._offsets.beginning_offsets(tps) if tps else {}
             ends = await self._offsets.end_offsets(tps) if tps else {}
-        return {
-            Partition(tp.topic.removeprefix(prefix), tp.partition): PartitionInfo(begins[tp], ends[tp], None, None)
-            for tp in tps
-        }
+        counted = await self._appended(prefix)
+        found = {}
+        for tp in tps:
+            partition = Partition(tp.topic.removeprefix(ours), tp.partition)
+            nothing = (None, None) if ends[tp] else (0, 0)
+            found[partition] = PartitionInfo(begins[tp], ends[tp], *counted.get(partition, nothing))
+        return found
+
+    async def _appended(self, prefix: str) -> dict[Partition, Appended]:
+        committed = [await self._committed(name) for name in await self._groups(prefix)]
+        return total(counts for positions in committed for _, counts in positions.values())
+
+    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The timestamp of the first committed record at or after each offset."""
+        async with self._looking:
+            if self._timestamps is None:
+                looking = Timestamps(self._connection)
+                await looking.start()
+                self._timestamps = looking
+            return await self._timestamps.look(at) if at else {}
+
+    async def since(self, partitions: Iterable[Partition], timestamp: int) -> dict[Partition, int]:
+        """The offset of the first record that is as new as ``timestamp``."""
+        ends = await self.ends(partitions)
+        with in_words(self._connection, "looking for a time"), anyio.fail_after(LIMIT):
+            asked = {self._tp(p): timestamp for p in ends}
+            found = await self._offsets.offsets_for_times(asked) if asked else {}
+        return {p: at.offset if (at := found.get(self._tp(p))) else end for p, end in ends.items()}
 
     def _tp(self, partition: Partition) -> TopicPartition:
         return TopicPartition(self._connection.prefix + partition.topic, partition.number)
@@ -211,6 +252,8 @@ class KafkaLog:
         with anyio.move_on_after(10.0, shield=True):
             if self._appender is not None:
                 await self._appender.close()
+            if self._timestamps is not None:
+                await self._timestamps.close()
             await self._offsets.stop()
             await self._admin.close()
 

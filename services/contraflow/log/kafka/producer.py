@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import anyio
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from contraflow.errors import Fenced, LogError
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
-from contraflow.log.kafka.internals import hard_close
+from contraflow.log.kafka.counts import Tally, pack, unpack, writes
+from contraflow.log.kafka.internals import fetch_positions, hard_close
 from contraflow.log.limits import check
 from contraflow.log.protocol import Outgoing, Partition, Position
 
@@ -25,8 +27,10 @@ class KafkaProducer:
     the transactional id, whose start ends it either way. So the producer is closed, and every later commit says so.
     """
 
-    def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
+    def __init__(self, connection: KafkaConnection, admin: AIOKafkaAdminClient, transactional_id: str) -> None:
         self._connection = connection
+        self._admin = admin
+        self._tally = Tally()
         self._id = transactional_id
         self._turn = anyio.Lock()
         self._dead: LogError | None = None
@@ -72,20 +76,36 @@ class KafkaProducer:
         async with self._turn:
             if self._dead is not None:
                 raise type(self._dead)(str(self._dead))
+            if not outputs and not positions:
+                return []
+            if group is None or not positions:
+                group, positions = writes(self._id, outputs)
             with in_words(self._connection, "writing"), anyio.fail_after(LIMIT):
                 check(outputs, positions)
                 await self._find(outputs)
-            if not outputs and not positions:
-                return []
+                await self._restore(group, positions)
+            counts = self._tally.grown(group, positions, outputs)
+            packed = {p: pack(at, counts[p]) for p, at in positions.items()}
             try:
                 with in_words(self._connection, f"committing as {self._id}"), anyio.fail_after(LIMIT):
-                    return await self._transaction(outputs, group, positions)
+                    offsets = await self._transaction(outputs, group, packed)
             except BaseException as error:
                 await self._bury(error)
                 raise
+            self._tally.keep(group, counts)
+            return offsets
+
+    async def _restore(self, group: str, positions: Iterable[Partition]) -> None:
+        """Go on from the counts of the previous owner, whom our start has ended."""
+        if missing := self._tally.missing(group, positions):
+            prefix = self._connection.prefix
+            asked = [(prefix + p.topic, p.number) for p in missing]
+            found = await fetch_positions(self._admin, prefix + group, asked)
+            kept = {Partition(t.removeprefix(prefix), n): unpack(*at)[1] for (t, n), at in found.items()}
+            self._tally.keep(group, {p: kept.get(p, {}) for p in missing})
 
     async def _transaction(
-        self, outputs: Sequence[Outgoing], group: str | None, positions: Mapping[Partition, Position]
+        self, outputs: Sequence[Outgoing], group: str, positions: Mapping[Partition, tuple[int, str]]
     ) -> list[int]:
         producer, prefix = self._producer, self._connection.prefix
         await producer.begin_transaction()
@@ -101,9 +121,8 @@ class KafkaProducer:
         ]
         # all of them: the commit succeeds although a send failed, and only its future tells
         written = await asyncio.gather(*sent)
-        if group is not None and positions:
-            offsets = {TopicPartition(prefix + p.topic, p.number): tuple(at) for p, at in positions.items()}
-            await producer.send_offsets_to_transaction(offsets, prefix + group)
+        offsets = {TopicPartition(prefix + p.topic, p.number): at for p, at in positions.items()}
+        await producer.send_offsets_to_transaction(offsets, prefix + group)
         await producer.commit_transaction()
         return [record.offset for record in written]
 

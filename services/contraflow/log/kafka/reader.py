@@ -18,15 +18,14 @@ __all__ = ["KafkaReader", "consumer"]
 
 def consumer(connection: KafkaConnection, **options: object) -> AIOKafkaConsumer:
     """A consumer that sees committed records only, and goes nowhere on its own."""
-    return AIOKafkaConsumer(
-        **connection.options,
-        isolation_level="read_committed",
-        auto_offset_reset="none",
-        enable_auto_commit=False,
-        retry_backoff_ms=50,
-        max_partition_fetch_bytes=connection.max_request,
-        **options,
-    )
+    ours = {
+        "isolation_level": "read_committed",
+        "auto_offset_reset": "none",
+        "enable_auto_commit": False,
+        "retry_backoff_ms": 50,
+        "max_partition_fetch_bytes": connection.max_request,
+    }
+    return AIOKafkaConsumer(**{**connection.options, **ours, **options})
 
 
 class KafkaReader:
