@@ -30,10 +30,15 @@ class MeteredGenerator:
 
     async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
         """Answer each request once, in any order."""
-        with self._meter.generating():
-            async for completion in self._generator.generate(requests):
-                self._meter.decoded(completion.prompt_tokens, completion.completion_tokens)
-                yield completion
+        prompt = completion = 0
+        try:
+            with self._meter.generating():
+                async for answer in self._generator.generate(requests):
+                    prompt += answer.prompt_tokens
+                    completion += answer.completion_tokens
+                    yield answer
+        finally:
+            self._meter.decoded(prompt, completion)
 
     async def close(self) -> None:
         """Give the engine's resources back."""

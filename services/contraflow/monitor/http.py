@@ -96,7 +96,7 @@ class _Server:
 
     async def _exposition(self, accept: str) -> _Answer:
         for meter in self._metrics.meters.values():
-            meter.account()
+            meter.publish()
         encode, content_type = choose_encoder(accept)
         # off the loop: it reads /proc, and takes a few milliseconds
         body = await anyio.to_thread.run_sync(encode, self._metrics.registry)

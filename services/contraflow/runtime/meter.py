@@ -1,6 +1,6 @@
 """What one service counts while it runs: records, commits, and the state that each second of it was spent in.
 
-All of it is noted on the event loop, once a batch; nothing here looks into a record.
+It is noted on the event loop in plain numbers, once a batch, and published when somebody asks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DEAD = dead_letters("")
 
 
 class Meter:
-    """Counts for one service.
+    """Counts for one service, by the name that the ring knows it by.
 
     A service of several lanes is in one state at a time: processing if any lane is, else committing if any is. The
     sampler, which waits for nothing but the ring, is blocked when it waits.
@@ -41,14 +41,18 @@ class Meter:
         self.status: Status = "starting"
         self.why = ""
         self._metrics = metrics
-        self._prefix = f"{metrics.run}."
         self._commits = metrics.commit_seconds.labels(self.service, self.arm)
         self._restarts = metrics.restarts.labels(self.service, self.arm)
-        self._seconds = {state: metrics.seconds.labels(self.service, self.arm, state) for state in get_args(State)}
         self._idle: State = "blocked" if service == "sampler" else "waiting"
         self._holding = self._committing = self._generating = 0
         self._state: State = self._idle
         self._since = self._progressed = time.monotonic()
+        self._seconds: dict[State, float] = dict.fromkeys(get_args(State), 0.0)
+        self._read: Counter[str] = Counter()
+        self._delays: dict[str, float] = {}
+        self._written: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
 
     @property
     def state(self) -> State:
@@ -74,58 +78,29 @@ class Meter:
         self._ended("ended")
 
     def _ended(self, status: Status, why: str = "") -> None:
-        self.account()
+        self._account()
         self.status, self.why = status, why
 
-    def account(self) -> None:
-        """Bring the seconds of the state up to now."""
-        now = time.monotonic()
-        if self.status in ("starting", "running"):
-            self._seconds[self._state].inc(now - self._since)
-        self._since = now
-
-    def _turn(self) -> None:
-        """Change to the state that follows from what is going on."""
-        self.account()
-        if self._generating or self._holding > self._committing:
-            self._state = "processing"
-        else:
-            self._state = "committing" if self._committing else self._idle
-
-    def holds(self, records: Sequence[Record]) -> None:
-        """A reader has returned records; they are being processed until it ``releases`` them."""
-        self.answered()
-        if not records:
-            return
-        self._holding += 1
-        self._turn()
-        self._progressed = self._since
-        for topic, count in Counter(map(_topic, records)).items():
-            self._metrics.records_in.labels(*self._labels(topic)).inc(count)
-        newest = records[-1]
-        delay = max(0.0, time.time() - newest.timestamp / 1000)
-        self._metrics.read_delay.labels(*self._labels(newest.topic)).set(delay)
-
-    def releases(self) -> None:
-        """A reader has nothing in hand any more."""
-        self._holding -= 1
-        self._turn()
+    # what the log tells
 
     def answered(self) -> None:
         """The log has answered the service: from now on it runs."""
         if self.status == "starting":
             self.status = "running"
 
-    @contextmanager
-    def generating(self) -> Iterator[None]:
-        """The generator answers, whatever the readers and the commits beside it do."""
-        self._generating += 1
+    def holds(self, records: Sequence[Record]) -> None:
+        """A reader has returned records; they are being processed until it ``releases`` them."""
+        self._holding += 1
         self._turn()
-        try:
-            yield
-        finally:
-            self._generating -= 1
-            self._turn()
+        self._progressed = self._since
+        self._read.update(map(_topic, records))
+        newest = records[-1]
+        self._delays[newest.topic] = time.time() - newest.timestamp / 1000
+
+    def releases(self) -> None:
+        """A reader has nothing in hand any more."""
+        self._holding -= 1
+        self._turn()
 
     @contextmanager
     def committing(self, outputs: Sequence[Outgoing]) -> Iterator[None]:
@@ -139,27 +114,64 @@ class Meter:
             self._committing -= 1
             self._turn()
         self._commits.observe(self._since - started)
-        self.answered()
-        self._wrote(outputs)
-
-    def _wrote(self, outputs: Sequence[Outgoing]) -> None:
         self._progressed = self._since
-        records: Counter[str] = Counter(map(_topic, outputs))
-        size: Counter[str] = Counter()
-        for output in outputs:
-            size[output.topic] += len(output.key.encode()) + len(output.value or b"")
-        for topic, count in records.items():
-            labels = self._labels(topic)
-            self._metrics.records_out.labels(*labels).inc(count)
-            self._metrics.bytes_out.labels(*labels).inc(size[topic])
-            if topic.endswith(_DEAD):
-                origin = self._labels(topic.removesuffix(_DEAD))
-                self._metrics.dead_letters.labels(*origin).inc(count)
+        self._written.update(map(_topic, outputs))
+        for topic, _, key, value, _ in outputs:
+            self._bytes[topic] += len(key) + (len(value) if value else 0)
 
-    def _labels(self, topic: str) -> tuple[str, str, str]:
-        return self.service, self.arm, topic.removeprefix(self._prefix)
+    # what the generator tells
+
+    @contextmanager
+    def generating(self) -> Iterator[None]:
+        """The generator answers, whatever the readers and the commits beside it do."""
+        self._generating += 1
+        self._turn()
+        try:
+            yield
+        finally:
+            self._generating -= 1
+            self._turn()
 
     def decoded(self, prompt: int, completion: int) -> None:
         """The generator has read and written tokens."""
-        self._metrics.tokens.labels(self.service, self.arm, "prompt").inc(prompt)
-        self._metrics.tokens.labels(self.service, self.arm, "completion").inc(completion)
+        self._tokens["prompt"] += prompt
+        self._tokens["completion"] += completion
+
+    def _turn(self) -> None:
+        """Change to the state that follows from what is going on."""
+        self._account()
+        if self._generating or self._holding > self._committing:
+            self._state = "processing"
+        else:
+            self._state = "committing" if self._committing else self._idle
+
+    def _account(self) -> None:
+        now = time.monotonic()
+        if self.status in ("starting", "running"):
+            self._seconds[self._state] += now - self._since
+        self._since = now
+
+    def publish(self) -> None:
+        """Bring the metrics up to now."""
+        self._account()
+        metrics, who = self._metrics, (self.service, self.arm)
+        for state, seconds in self._seconds.items():
+            metrics.seconds.labels(*who, state).inc(seconds)
+            self._seconds[state] = 0.0
+        for topic, delay in self._delays.items():
+            metrics.read_delay.labels(*who, self._name(topic)).set(max(0.0, delay))
+        for topic, count in self._written.items():
+            if topic.endswith(_DEAD):
+                metrics.dead_letters.labels(*who, self._name(topic.removesuffix(_DEAD))).inc(count)
+        for counts, series, name in (
+            (self._read, metrics.records_in, self._name),
+            (self._written, metrics.records_out, self._name),
+            (self._bytes, metrics.bytes_out, self._name),
+            (self._tokens, metrics.tokens, str),
+        ):
+            for topic, count in counts.items():
+                series.labels(*who, name(topic)).inc(count)
+            counts.clear()
+
+    def _name(self, topic: str) -> str:
+        return topic.removeprefix(f"{self._metrics.run}.")
