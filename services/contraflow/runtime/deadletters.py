@@ -46,12 +46,12 @@ class DeadLetterLimit:
             )
 
 
-def dead_letter(record: Record, error: BaseException | str) -> Outgoing:
-    """The record as it came, for the dead letters of its topic, with its origin and the error in the headers."""
+def dead_letter(record: Record, error: BaseException | str, topic: str | None = None) -> Outgoing:
+    """The record as it came, for ``topic`` (or its own topic's dead letters), its origin and the error in the headers."""
     origin = {
         "contraflow-origin-topic": record.topic.encode(),
         "contraflow-origin-partition": str(record.partition).encode(),
         "contraflow-origin-offset": str(record.offset).encode(),
         "contraflow-error": (str(error) or repr(error)).encode()[:4096],
     }
-    return Outgoing(dead_letters(record.topic), 0, record.key, record.value, {**record.headers, **origin})
+    return Outgoing(topic or dead_letters(record.topic), 0, record.key, record.value, {**record.headers, **origin})

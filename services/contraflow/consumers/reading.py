@@ -1,0 +1,74 @@
+"""Reads the events of a run's topic: those of the ring, and what consumers wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import msgspec
+from anyio.from_thread import start_blocking_portal
+
+from contraflow.errors import ConsumerError
+from contraflow.events import decode
+from contraflow.log.opening import open_log
+from contraflow.log.protocol import Log, Partition, Record
+from contraflow.runs import RUNS, open_run
+from contraflow.topics import TOPICS, qualified
+
+__all__ = ["blocking", "read", "records_of"]
+
+E = TypeVar("E", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+@overload
+def read(run: str, topic: str, event: type[E], *, runs: Path = RUNS) -> list[E]: ...
+
+
+@overload
+def read(run: str, topic: str, *, runs: Path = RUNS) -> list[Any]: ...
+
+
+def read(run: str, topic: str, event: type[msgspec.Struct] | None = None, *, runs: Path = RUNS) -> list[Any]:
+    """Every event of a topic of a run so far, in order within each partition.
+
+    ``event`` is what a consumer writes to the topic; the events of contraflow's own topics are known.
+
+    :raises RunConflict: if there is no such run.
+    :raises LogError: if it has no such topic.
+    :raises EventError: if the topic carries other events.
+    """
+    kind = event or (TOPICS[topic].event if topic in TOPICS else None)
+    if kind is None:
+        raise ConsumerError(
+            f"the events of {topic!r} are not contraflow's own: say which, as in read(run, topic, MyEvent)"
+        )
+    folder = open_run(runs, run)
+
+    async def go() -> list[Record]:
+        async with open_log(folder) as log:
+            return await records_of(log, qualified(folder.run, topic))
+
+    return [decode(record.value, kind) for record in blocking(go) if record.value is not None]
+
+
+async def records_of(log: Log, topic: str) -> list[Record]:
+    """Every committed record of a topic.
+
+    :raises LogError: if there is no such topic.
+    """
+    reader = await log.reader({Partition(topic, i): None for i in range(await log.partitions(topic))})
+    records: list[Record] = []
+    try:
+        while batch := await reader.fetch(5000, wait=0.0):
+            records += batch
+    finally:
+        await reader.close()
+    return records
+
+
+def blocking(function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Run a coroutine to its end, in a thread: the caller's may have an event loop, as in a notebook."""
+    with start_blocking_portal() as portal:
+        return portal.call(function, *arguments)
