@@ -11,6 +11,7 @@ import anyio.to_thread
 import numpy as np
 
 from contraflow.embedder.cache import Embedded
+from contraflow.runtime.beside import beside
 
 __all__ = ["Batcher", "open_batcher"]
 
@@ -87,9 +88,5 @@ class Batcher:
 async def open_batcher(embed: Callable[[Sequence[str]], Embedded]) -> AsyncIterator[Batcher]:
     """A batcher that serves while the block runs."""
     batcher = Batcher(embed)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(batcher.run)
-        try:
-            yield batcher
-        finally:
-            tasks.cancel_scope.cancel()
+    async with beside(batcher.run):
+        yield batcher

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from contraflow.errors import ConfigurationError
 from contraflow.log.protocol import Log
 from contraflow.monitor.endpoint import Address
 from contraflow.monitor.health import health
+from contraflow.runtime.beside import beside
 from contraflow.runtime.metrics import Metrics
 
 __all__ = ["serve_metrics"]
@@ -50,11 +52,9 @@ async def serve_metrics(address: Address, metrics: Metrics, log: Log) -> AsyncIt
         raise ConfigurationError(
             f"--metrics: {host}:{port} cannot be used ({error.strerror or error}). Choose another port, or 0 for a free one."
         ) from error
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, _Server(metrics, log).attend)
+    async with listener, beside(partial(listener.serve, _Server(metrics, log).attend)):
         chosen = listener.extra(SocketAttribute.local_port)
         yield f"http://{f'[{host}]' if ':' in host else host}:{chosen}"
-        tasks.cancel_scope.cancel()
 
 
 class _Server:

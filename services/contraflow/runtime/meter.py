@@ -160,6 +160,7 @@ class Meter:
             self._seconds[state] = 0.0
         for topic, delay in self._delays.items():
             metrics.read_delay.labels(*who, self._name(topic)).set(max(0.0, delay))
+            metrics.dead_letters.labels(*who, self._name(topic))  # 0, and not unknown, until there is one
         for topic, count in self._written.items():
             if topic.endswith(_DEAD):
                 metrics.dead_letters.labels(*who, self._name(topic.removesuffix(_DEAD))).inc(count)

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 
+from contraflow.runtime.beside import beside
 from contraflow.runtime.drain import Drain
 
 __all__ = ["drain_at_end_of_input", "drain_on_signals"]
@@ -31,7 +31,7 @@ async def drain_on_signals(drain: Drain) -> AsyncIterator[None]:
                     os._exit(130)
                 drain.request(signal.Signals(number).name)
 
-    async with _beside(watch):
+    async with beside(watch):
         yield
 
 
@@ -43,21 +43,5 @@ async def drain_at_end_of_input(drain: Drain) -> AsyncIterator[None]:
         await anyio.wait_readable(sys.stdin)
         drain.request("the end of the process that started this one")
 
-    async with _beside(watch):
+    async with beside(watch):
         yield
-
-
-@asynccontextmanager
-async def _beside(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run a task beside the body, whose error is raised as it is: the task group would wrap it."""
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(task)
-        try:
-            yield
-        except Exception as error:
-            failure = error
-        finally:
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
