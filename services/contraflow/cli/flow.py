@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.table import Table
@@ -13,6 +15,16 @@ from contraflow.runs import open_run
 
 __all__ = ["schemas", "topics"]
 
+_TOPICS = {
+    "partitions": "partitions",
+    "records": "records",
+    "bytes": "bytes",
+    "records_s": "records/s",
+    "bytes_s": "bytes/s",
+    "read_s": "read/s",
+}
+_GROUPS = {"records": "processed", "records_s": "records/s", "lag": "lag", "lag_s": "oldest, s"}
+
 
 @main.command()
 @click.argument("name", metavar="RUN")
@@ -20,26 +32,25 @@ __all__ = ["schemas", "topics"]
 @runs_folder
 @as_json
 def topics(name: str, seconds: float, runs: Path, as_json: bool) -> None:
-    """Show every topic of a run: records, rates, and lag by group."""
+    """Show every topic of a run: records and rates, and how far each group is behind, in records and seconds."""
     from contraflow.monitor.topics import measure
 
-    folder = open_run(runs, name)
-    rows, lags = await_(measure, folder, seconds)
+    found = await_(measure, open_run(runs, name), seconds)
     if as_json:
-        click.echo(json.dumps({"topics": rows, "groups": lags}))
+        click.echo(json.dumps(found))
         return
-    table = Table("topic", box=None, pad_edge=False)
-    for column in ("partitions", "records", "bytes", "records/s", "bytes/s"):
+    _print(found["topics"], ["topic"], _TOPICS)
+    console.print()
+    _print(found["groups"], ["group", "topic"], _GROUPS)
+
+
+def _print(rows: list[dict[str, Any]], names: Sequence[str], figures: Mapping[str, str]) -> None:
+    table = Table(*names, box=None, pad_edge=False)
+    for column in figures.values():
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(*map(cell, row.values()))
+        table.add_row(*(cell(row[key]) for key in (*names, *figures)))
     console.print(table)
-    groups = Table("group", "topic", box=None, pad_edge=False)
-    groups.add_column("lag", justify="right")
-    for lag in lags:
-        groups.add_row(lag["group"], lag["topic"], cell(lag["lag"]))
-    console.print()
-    console.print(groups)
 
 
 @main.command()

@@ -1,72 +1,169 @@
-"""Topics of a run: records, rates over real elapsed time, and each group's lag."""
+"""Topics of a run: what flows in and out of each, and how far each group is behind.
+
+Rates are differences over real elapsed time, by partition, then summed. What the log does not know is None, never 0.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
 from contraflow.log.opening import open_log
-from contraflow.log.protocol import Partition, PartitionInfo, Position
+from contraflow.log.protocol import Log, Partition, PartitionInfo, Position
 from contraflow.runs import RunFolder
 
-__all__ = ["lags", "measure", "rates"]
+__all__ = ["GroupFlow", "Sample", "TopicFlow", "flows", "lag", "measure", "sample"]
+
+N = TypeVar("N", int, float)
+
+_HELD = ("clusterer", "control")
+"""A group that holds its place in a topic on purpose, to read it again after a restart, is not behind there."""
 
 
-async def measure(folder: RunFolder, seconds: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A row a topic, and a row a (group, topic); rates are differences over ``seconds``, by partition, then summed."""
-    async with open_log(folder) as log:
-        before, start = await log.describe(), time.monotonic()
-        await anyio.sleep(seconds)
-        after, elapsed = await log.describe(), time.monotonic() - start
-        ours = f"{folder.run}."  # a cluster may be shared with other runs
-        after = {partition: info for partition, info in after.items() if partition.topic.startswith(ours)}
-        groups = {name: at for name, at in (await log.groups()).items() if name.startswith(ours)}
-        return rates(before, after, elapsed, folder.run), lags(after, groups, folder.run)
+class Sample(NamedTuple):
+    """What a log says of a run at one moment, in seconds of a steady clock."""
+
+    at: float
+    partitions: Mapping[Partition, PartitionInfo]
+    groups: Mapping[str, Mapping[Partition, Position]]
 
 
-def rates(
-    before: Mapping[Partition, PartitionInfo], after: Mapping[Partition, PartitionInfo], elapsed: float, run: str
-) -> list[dict[str, Any]]:
-    """Records, bytes and their rates by topic; bytes are None where the log does not count them.
+@dataclass(frozen=True, slots=True)
+class TopicFlow:
+    """A topic: what was appended in all, and a second; ``read_s`` records a second were read by all groups together."""
 
-    Where it counts no records either (Kafka), offsets stand in for them, which include one for each transaction.
+    topic: str
+    partitions: int
+    records: int | None
+    bytes: int | None
+    records_s: float | None
+    bytes_s: float | None
+    read_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFlow:
+    """A group in a topic: what it processed in all, and a second.
+
+    ``lag`` is how many records it has not processed, ``lag_s`` the age in seconds of the oldest of them.
     """
-    rows: dict[str, dict[str, Any]] = {}
-    for partition, info in after.items():
-        name = partition.topic.removeprefix(f"{run}.")
-        row = rows.setdefault(
-            name, {"topic": name, "partitions": 0, "records": 0, "bytes": 0, "records_s": 0.0, "bytes_s": 0.0}
-        )
-        earlier = before.get(partition, info)
-        row["partitions"] += 1
-        row["records"] += _records(info)
-        row["records_s"] += (_records(info) - _records(earlier)) / elapsed
-        if info.bytes is None or earlier.bytes is None:
-            row["bytes"] = row["bytes_s"] = None
-        else:
-            row["bytes"] += info.bytes
-            row["bytes_s"] += (info.bytes - earlier.bytes) / elapsed
-    return list(rows.values())
+
+    group: str
+    topic: str
+    records: int | None
+    records_s: float | None
+    lag: int | None
+    lag_s: float | None
 
 
-def _records(info: PartitionInfo) -> int:
-    return info.end - info.begin if info.records is None else info.records
+async def measure(folder: RunFolder, seconds: float) -> dict[str, list[dict[str, Any]]]:
+    """The ``topics`` and ``groups`` of a run as plain rows; rates are of the next ``seconds``."""
+    async with open_log(folder) as log:
+        before = await sample(log, folder.run)
+        await anyio.sleep(seconds)
+        topics, groups = await flows(log, before, await sample(log, folder.run), folder.run)
+    return {"topics": [asdict(row) for row in topics], "groups": [asdict(row) for row in groups]}
 
 
-def lags(
-    described: Mapping[Partition, PartitionInfo], groups: Mapping[str, Mapping[Partition, Position]], run: str
-) -> list[dict[str, Any]]:
-    """Records that each group has still to read, by topic; None where it has no position in some partition of it."""
-    found: list[dict[str, Any]] = []
-    for group, positions in groups.items():
-        for topic in sorted({partition.topic for partition in positions}):
-            ends = {p: info.end for p, info in described.items() if p.topic == topic}
-            # a partition that was never written to has nothing to read, position or not
-            known = all(p in positions or not end for p, end in ends.items())
-            lag = sum(end - positions[p].offset for p, end in ends.items() if p in positions)
-            name = group.removeprefix(f"{run}.")
-            found.append({"group": name, "topic": topic.removeprefix(f"{run}."), "lag": lag if known else None})
-    return found
+async def sample(log: Log, run: str) -> Sample:
+    """Look at a run's topics and groups."""
+    ours = f"{run}."
+    # positions first: what a group has processed was appended before
+    groups = await log.groups(ours)
+    return Sample(time.monotonic(), await log.describe(ours), groups)
+
+
+async def flows(log: Log, before: Sample, after: Sample, run: str) -> tuple[list[TopicFlow], list[GroupFlow]]:
+    """What flowed between two samples, and how far behind each group is at the second."""
+    groups = [
+        await _group(log, before, after, group, topic, f"{run}.")
+        for group, positions in after.groups.items()
+        for topic in sorted({partition.topic for partition in positions})
+        if (group.removeprefix(f"{run}."), topic.removeprefix(f"{run}.")) != _HELD
+    ]
+    names = sorted({partition.topic for partition in after.partitions})
+    return [_topic(before, after, topic, groups, f"{run}.") for topic in names], groups
+
+
+def _topic(before: Sample, after: Sample, topic: str, groups: Iterable[GroupFlow], ours: str) -> TopicFlow:
+    partitions = _partitions(after, topic)
+    now = [after.partitions[p] for p in partitions]
+    # a partition that was not there has been filled since
+    then = [before.partitions.get(p, PartitionInfo(0, 0, 0, 0)) for p in partitions]
+    elapsed = after.at - before.at
+    name = topic.removeprefix(ours)
+    return TopicFlow(
+        name,
+        len(partitions),
+        _sum(info.records for info in now),
+        _sum(info.bytes for info in now),
+        _rate([info.records for info in then], [info.records for info in now], elapsed),
+        _rate([info.bytes for info in then], [info.bytes for info in now], elapsed),
+        _sum(flow.records_s for flow in groups if flow.topic == name),
+    )
+
+
+async def _group(log: Log, before: Sample, after: Sample, group: str, topic: str, ours: str) -> GroupFlow:
+    at, earlier = after.groups[group], before.groups.get(group, {})
+    partitions = _partitions(after, topic)
+    now = [processed(after.partitions[p], at.get(p)) for p in partitions]
+    then = [processed(before.partitions.get(p), earlier.get(p, _beginning(at.get(p)))) for p in partitions]
+    behind = {p: lag(after.partitions[p], at.get(p)) for p in partitions}
+    return GroupFlow(
+        group.removeprefix(ours),
+        topic.removeprefix(ours),
+        _sum(now),
+        _rate(then, now, after.at - before.at),
+        _sum(behind.values()),
+        await _age(log, at, {p: records for p, records in behind.items() if records != 0}),
+    )
+
+
+def processed(info: PartitionInfo | None, position: Position | None) -> int | None:
+    """How many records of a partition a group has processed; None if that is not known."""
+    if position is None:
+        return 0 if info is not None and info.records == 0 else None
+    if position.records is not None or info is None:
+        return position.records
+    # where every offset is a record, offsets count them
+    return position.offset if info.records == info.end else None
+
+
+def lag(info: PartitionInfo, position: Position | None) -> int | None:
+    """How many records of a partition a group has not processed; None if that is not known."""
+    done = processed(info, position)
+    return None if done is None or info.records is None else max(0, info.records - done)
+
+
+def _beginning(position: Position | None) -> Position | None:
+    """Where a group was that had no position yet: nowhere, if it counts from the beginning."""
+    return None if position is None or position.records is None else Position(0, records=0)
+
+
+async def _age(log: Log, at: Mapping[Partition, Position], behind: Mapping[Partition, int | None]) -> float | None:
+    if not behind.keys() <= at.keys():
+        return None
+    found = await log.timestamps({p: at[p].offset for p in behind}) if behind else {}
+    if any(records and p not in found for p, records in behind.items()):
+        return None  # it is there, and cannot be read yet: something older is open in its partition
+    return max(0.0, time.time() - min(found.values()) / 1000) if found else 0.0
+
+
+def _partitions(of: Sample, topic: str) -> list[Partition]:
+    return [partition for partition in of.partitions if partition.topic == topic]
+
+
+def _sum(values: Iterable[N | None]) -> N | None:
+    """The sum; None if a part of it is."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
+
+
+def _rate(before: Collection[int | None], after: Collection[int | None], elapsed: float) -> float | None:
+    known = [None if then is None or now is None else now - then for then, now in zip(before, after, strict=True)]
+    gone = _sum(known)
+    return None if gone is None or elapsed <= 0 else gone / elapsed
