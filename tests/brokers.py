@@ -1,35 +1,39 @@
-"""Real Apache Kafka for tests: a broker of the test session's own."""
+"""Real Apache Kafka for tests: brokers that a test owns, and may kill, freeze and start again on their data."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Broker", "kafka_home"]
+__all__ = ["Broker", "Cluster", "kafka_home"]
 
 _OPTIONS = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC"]
 
 _PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+node.id={node}
+controller.quorum.bootstrap.servers={controllers}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={folder}/log
 auto.create.topics.enable=false
-min.insync.replicas=1
-offsets.topic.replication.factor=1
+min.insync.replicas={insync}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={insync}
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=1000
+unclean.leader.election.enable=false
 """
 
 
@@ -49,10 +53,12 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass
 class Broker:
-    """One node of Apache Kafka, an ordinary process."""
+    """One node of Apache Kafka, an ordinary process. ``extra`` are more lines of its properties."""
 
     home: Path
     folder: Path
+    extra: str = ""
+    node: int = 1
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -60,18 +66,40 @@ class Broker:
     def servers(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        """Format its folder, start it, and wait until it answers."""
-        self.port, controller = _free_ports(2)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(_PROPERTIES.format(port=self.port, controller=controller, folder=self.folder))
-        uuid = self._run("kafka.tools.StorageTool", "random-uuid").split()[-1]
-        self._run("kafka.tools.StorageTool", "format", "--standalone", "-t", uuid, "-c", str(self._file))
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, formatting its folder the first time, and wait until it answers."""
+        if not self.port:
+            self.port, controller = _free_ports(2)
+            self.configure(controller, f"127.0.0.1:{controller}", replicas=1)
+            self.format("--standalone", self.random_uuid())
         with (self.folder / "broker.out").open("ab") as out:
             self.process = subprocess.Popen(
                 [*self._java(), "kafka.Kafka", str(self._file)], stdout=out, stderr=out, start_new_session=True
             )
-        self._wait_until_it_answers()
+        if wait:
+            self.wait_until_it_answers()
+
+    def configure(self, controller: int, controllers: str, *, replicas: int) -> None:
+        """Write its properties."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        properties = _PROPERTIES.format(
+            node=self.node,
+            port=self.port,
+            controller=controller,
+            controllers=controllers,
+            folder=self.folder,
+            replicas=replicas,
+            insync=max(1, replicas - 1),
+        )
+        self._file.write_text(properties + self.extra)
+
+    def random_uuid(self) -> str:
+        return self._run("kafka.tools.StorageTool", "random-uuid").split()[-1]
+
+    def format(self, *quorum_and_cluster: str) -> None:
+        """Format its folder: how the quorum begins, and the cluster's id."""
+        *quorum, cluster = quorum_and_cluster
+        self._run("kafka.tools.StorageTool", "format", *quorum, "-t", cluster, "-c", str(self._file))
 
     @property
     def _file(self) -> Path:
@@ -81,12 +109,16 @@ class Broker:
         classes = ":".join(str(self.home / name) for name in ("conf", "config", "libs/*"))
         return ["java", *_OPTIONS, "-cp", classes]
 
+    def tool(self, name: str, *arguments: str) -> str:
+        """What a command line tool of Kafka prints, asked about this broker."""
+        return self._run(name, "--bootstrap-server", self.servers, *arguments)
+
     def _run(self, name: str, *arguments: str) -> str:
         done = subprocess.run([*self._java(), name, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def _wait_until_it_answers(self, limit: float = 60.0) -> None:
+    def wait_until_it_answers(self, limit: float = 60.0) -> None:
         deadline = time.monotonic() + limit
         request = b"\x00\x00\x00\x0e\x00\x12\x00\x00\x00\x00\x00\x01\x00\x04test"  # ApiVersions v0
         while time.monotonic() < deadline:
@@ -104,9 +136,48 @@ class Broker:
     def _said(self) -> str:
         return (self.folder / "broker.out").read_text(errors="replace")[-2000:]
 
+    def signal(self, number: signal.Signals) -> None:
+        """Kill, freeze or wake it."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.process.wait(timeout=30)
+            self.process = None
+
     def stop(self) -> None:
         """End it, whatever it does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(timeout=30)
             self.process = None
+
+
+class Cluster:
+    """Several nodes, each a broker and a controller; what is replicated is on three of them."""
+
+    def __init__(self, home: Path, folder: Path, nodes: int = 3) -> None:
+        self.nodes = [Broker(home, folder / str(i), node=i) for i in range(1, nodes + 1)]
+
+    @property
+    def servers(self) -> str:
+        return ",".join(node.servers for node in self.nodes)
+
+    def start(self) -> None:
+        """Format every node, start them, and wait until all answer."""
+        ports = _free_ports(2 * len(self.nodes))
+        at = {node.node: f"127.0.0.1:{port}" for node, port in zip(self.nodes, ports[::2], strict=True)}
+        for node, controller, port in zip(self.nodes, ports[::2], ports[1::2], strict=True):
+            node.port = port
+            node.configure(controller, ",".join(at.values()), replicas=min(3, len(self.nodes)))
+        quorum = ",".join(f"{number}@{address}:{self.nodes[0].random_uuid()}" for number, address in at.items())
+        cluster = self.nodes[0].random_uuid()
+        for node in self.nodes:
+            node.format("--initial-controllers", quorum, cluster)
+            node.start(wait=False)
+        for node in self.nodes:
+            node.wait_until_it_answers()
+
+    def stop(self) -> None:
+        """End every node."""
+        for node in self.nodes:
+            node.stop()

@@ -52,6 +52,20 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         broker.stop()
 
 
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, to kill and to start again."""
+    home = kafka_home()
+    if home is None:
+        pytest.skip("it needs a broker of its own to kill: set KAFKA_HOME")
+    broker = Broker(home, tmp_path / "kafka")
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
 _NO_KAFKA = "no Kafka: set KAFKA_HOME to an unpacked Apache Kafka (needs Java), or CONTRAFLOW_TEST_KAFKA to a cluster's host:port"
 
 

@@ -299,7 +299,11 @@ class Exemplar(_Part, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="cluster.v1"):
-    """A cluster as of pair ``after_seq``. ``radius`` is the root mean squared distance to the centroid."""
+    """A cluster as of pair ``after_seq``. ``radius`` is the root mean squared distance to the centroid.
+
+    ``counts`` are the texts assigned to it since its birth, by arm; ``size`` is their sum, and the sizes of the clusters
+    merged into it. ``founders`` are the texts, by arm, that it was born from: they had been assigned elsewhere.
+    """
 
     cluster_id: int
     version: int
@@ -312,6 +316,7 @@ class Cluster(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
     exemplars: dict[str, tuple[Exemplar, ...]]
     comparisons: dict[str, Comparison]
     counts: dict[str, int]
+    founders: dict[str, int] = {}
     parents: tuple[int, ...] = ()
     merged_into: int | None = None
     centroid: bytes = b""

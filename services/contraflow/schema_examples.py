@@ -182,6 +182,7 @@ _CLUSTERS = [
             )
         },
         counts={"base": 1, "tuned": 60},
+        founders={"tuned": 4},
         parents=(11,),
         merged_into=7,
         centroid=_VECTOR,

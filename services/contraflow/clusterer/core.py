@@ -81,7 +81,7 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Life:
-    """What a cluster is besides its centroid and its evidence."""
+    """What a cluster is besides its centroid and its evidence; ``by_arm`` counts texts assigned to it since its birth."""
 
     cluster_id: int
     born_at: int
@@ -89,6 +89,12 @@ class Life:
     founders: tuple[int, ...]
     last_hit: int
     by_arm: list[int]
+    merged: int = 0
+
+    @property
+    def size(self) -> int:
+        """The texts assigned to it, and the sizes of clusters merged into it; not its founders."""
+        return sum(self.by_arm) + self.merged
 
 
 class Clusterer:
@@ -337,7 +343,7 @@ class Clusterer:
         larger, smaller = pair
         into = self.lives[larger].cluster_id
         self.publisher.retire(smaller, ClusterState.MERGED, into)
-        self.lives.pop(smaller)
+        self.lives[larger].merged += self.lives.pop(smaller).size
         self.kmeans.merge(larger, smaller)
         self._rows.drop(smaller)
         self._rows.touch(larger)
@@ -386,7 +392,7 @@ class Clusterer:
         slot = self.kmeans.place(mean, size)
         nobody = tuple(0 for _ in self.arms)
         self.lives[slot] = Life(
-            self.next_id, born_at, parents, founders or nobody, self.processed // BLOCK, list(founders or nobody)
+            self.next_id, born_at, parents, founders or nobody, self.processed // BLOCK, list(nobody)
         )
         self.next_id += 1
         self.ledger.born(slot, weight, warm=warm)
@@ -433,7 +439,7 @@ class Clusterer:
             for d in self.divergence
         ]
         return [
-            [life.cluster_id, life.born_at, life.parents, life.founders, life.last_hit, life.by_arm],
+            [life.cluster_id, life.born_at, life.parents, life.founders, life.last_hit, life.by_arm, life.merged],
             [pack_array(self.kmeans.means[slot]), float(self.kmeans.half_norms[slot])],
             [int(self.kmeans.counts[slot]), float(self.kmeans.inertia[slot])],
             divergences,
@@ -470,8 +476,8 @@ class Clusterer:
 
     def _load_slot(self, slot: int, row: Any) -> None:
         life, centroid, counts, divergences = row
-        cluster_id, born_at, parents, founders, last_hit, by_arm = life
-        self.lives[slot] = Life(cluster_id, born_at, tuple(parents), tuple(founders), last_hit, by_arm)
+        cluster_id, born_at, parents, founders, last_hit, by_arm, merged = life
+        self.lives[slot] = Life(cluster_id, born_at, tuple(parents), tuple(founders), last_hit, by_arm, merged)
         self.kmeans.used[slot] = True
         self.kmeans.means[slot], self.kmeans.half_norms[slot] = unpack_array(centroid[0]), centroid[1]
         self.kmeans.counts[slot], self.kmeans.inertia[slot] = counts

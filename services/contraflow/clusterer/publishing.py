@@ -102,9 +102,9 @@ class Publisher:
         final: bool = False,
     ) -> Cluster:
         core = self._clusterer
-        life, size = core.lives[slot], int(core.kmeans.counts[slot])
+        life, weight = core.lives[slot], int(core.kmeans.counts[slot])
         self._versions[life.cluster_id] = version = self._versions.get(life.cluster_id, 0) + 1
-        self._published_size[life.cluster_id] = size
+        self._published_size[life.cluster_id] = weight
         self._claimed[life.cluster_id] = int(np.count_nonzero(core.ledger.claimed_at[slot]))
         drift = core.history.changes(slot, life.born_at // BLOCK) if final else ()
         return Cluster(
@@ -113,12 +113,13 @@ class Publisher:
             after_seq=core.processed,
             state=state,
             born_at=life.born_at,
-            size=size,
-            radius=round(float(np.sqrt(core.kmeans.inertia[slot] / max(1, size))), 6),
+            size=life.size,
+            radius=round(float(np.sqrt(core.kmeans.inertia[slot] / max(1, weight))), 6),
             keywords=keywords,
             exemplars=core.samples.exemplars(slot),
             comparisons=core.ledger.comparisons(slot),
             counts=dict(zip(core.arms, life.by_arm, strict=True)),
+            founders={arm: n for arm, n in zip(core.arms, life.founders, strict=True) if n},
             parents=life.parents,
             merged_into=into,
             centroid=core.kmeans.means[slot].astype("<f4").tobytes(),
