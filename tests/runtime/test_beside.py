@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from contraflow.errors import LogError
@@ -20,6 +21,6 @@ async def test_an_error_of_the_block_is_raised_as_it_is_and_ends_the_task() -> N
 
     with pytest.raises(LogError, match="the disk is full"):
         async with beside(task):
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             raise LogError("the disk is full")
     assert ended.is_set()
