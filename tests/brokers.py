@@ -18,10 +18,10 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.bootstrap.servers={controllers}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners={listeners}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CLIENT:{security}
 log.dirs={folder}/log
 auto.create.topics.enable=false
 min.insync.replicas={insync}
@@ -53,23 +53,32 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass
 class Broker:
-    """One node of Apache Kafka, an ordinary process. ``extra`` are more lines of its properties."""
+    """One node of Apache Kafka, an ordinary process. ``extra`` are more lines of its properties.
+
+    With ``security`` (such as SASL_SSL) it has a second listener, called ``client``, at ``secured``.
+    """
 
     home: Path
     folder: Path
     extra: str = ""
     node: int = 1
     port: int = 0
+    security: str = ""
+    secured_port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def servers(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def secured(self) -> str:
+        return f"127.0.0.1:{self.secured_port}"
+
     def start(self, *, wait: bool = True) -> None:
         """Start it, formatting its folder the first time, and wait until it answers."""
         if not self.port:
-            self.port, controller = _free_ports(2)
+            self.port, self.secured_port, controller = _free_ports(3)
             self.configure(controller, f"127.0.0.1:{controller}", replicas=1)
             self.format("--standalone", self.random_uuid())
         with (self.folder / "broker.out").open("ab") as out:
@@ -82,10 +91,11 @@ class Broker:
     def configure(self, controller: int, controllers: str, *, replicas: int) -> None:
         """Write its properties."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        listeners = f"PLAINTEXT://{self.servers},CONTROLLER://127.0.0.1:{controller}"
         properties = _PROPERTIES.format(
             node=self.node,
-            port=self.port,
-            controller=controller,
+            listeners=f"{listeners},CLIENT://{self.secured}" if self.security else listeners,
+            security=self.security or "PLAINTEXT",
             controllers=controllers,
             folder=self.folder,
             replicas=replicas,
