@@ -17,6 +17,7 @@ from contraflow.events import (
     Comparison,
     Control,
     Embedding,
+    EventError,
     Evidence,
     Hypothesis,
     Judgment,
@@ -31,7 +32,7 @@ from contraflow.events import (
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Record
 from contraflow.runs import RunFolder
-from contraflow.topics import TOPICS
+from contraflow.topics import TOPICS, dead_letters
 from contraflow.wire import Wire
 
 if TYPE_CHECKING:
@@ -220,7 +221,18 @@ async def _events(log: Log, wire: Wire, topic: str, kind: type[E]) -> list[E]:
     records = await read_topic(log, wire, topic)
     if TOPICS[topic].cleanup == "compact":
         records = list({record.key: record for record in records}.values())
-    return [decode(record.value, kind) for record in records if record.value is not None]
+    events = (_event(record.value, topic, kind) for record in records if record.value is not None)
+    return [event for event in events if event is not None]
+
+
+def _event(value: bytes, topic: str, kind: type[E]) -> E | None:
+    """The event; None of a record that nobody could read: the ring has buried it, and ``dead`` counts it."""
+    try:
+        return decode(value, kind)
+    except EventError:
+        if dead_letters(topic) in TOPICS:
+            return None
+        raise
 
 
 async def read_results(path: Path) -> Results:
@@ -233,6 +245,9 @@ async def read_results(path: Path) -> Results:
         for text in await _events(log, wire, "texts", Text):
             texts.setdefault(text.request_id, {})[text.arm] = text
         regions = await _events(log, wire, "regions", Regions)
+        hypotheses = sorted(await _events(log, wire, "hypotheses", Hypothesis), key=lambda h: h.order)
+        order = {hypothesis.hypothesis_id: hypothesis.order for hypothesis in hypotheses}
+        verdicts = await _events(log, wire, "verdicts", Verdict)  # in what order depends on when they were compacted
         control = [decode(r.value, Control) for r in await read_topic(log, wire, "control") if r.value]
         return Results(
             folder=folder,
@@ -242,9 +257,9 @@ async def read_results(path: Path) -> Results:
             why=next((c.why for c in control if c.last_seq is not None), ""),
             clusters=sorted(await _events(log, wire, "clusters", Cluster), key=lambda c: c.cluster_id),
             evidence=await _events(log, wire, "evidence", Evidence),
-            hypotheses=await _events(log, wire, "hypotheses", Hypothesis),
+            hypotheses=hypotheses,
             judgments=await _events(log, wire, "judgments", Judgment),
-            verdicts=await _events(log, wire, "verdicts", Verdict),
+            verdicts=sorted(verdicts, key=lambda v: order[v.hypothesis_id]),
             steering=await _events(log, wire, "steering", Steering),
             requests={r.request_id: r for r in await _events(log, wire, "requests", Request)},
             texts=texts,

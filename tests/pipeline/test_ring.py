@@ -7,6 +7,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 
@@ -17,9 +19,11 @@ from contraflow.embedder.hashed import HashedEncoder
 from contraflow.embedder.neighbours import nearest_prompts
 from contraflow.errors import RunConflict
 from contraflow.events import VerdictStatus
+from contraflow.log.embedded import EmbeddedLog
 from contraflow.prompts import Prompt
 from contraflow.rehearsal import rehearse
-from contraflow.results import Results
+from contraflow.report.files import write_results
+from contraflow.results import Results, read_results
 from contraflow.runs import RunFolder
 from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool
@@ -164,3 +168,13 @@ def test_results_are_data_frames(results: Results) -> None:
     assert len(findings) == len(results.findings) > 0
     assert len(texts) == 2000
     assert msgspec.to_builtins(results.clusters[0])["cluster_id"] == results.frame("clusters").iloc[0]["cluster_id"]
+
+
+async def test_the_result_files_do_not_tell_when_the_log_was_compacted(tmp_path: Path, experiment: Make) -> None:
+    plain = experiment(budget={"texts": 3000})
+    folder = (await anyio.to_thread.run_sync(lambda: contraflow.run(plain, runs=tmp_path))).folder
+    before = digests(folder)
+    async with await EmbeddedLog.open(folder.log) as log:
+        assert await log.clean({}, await log.groups()) > 0
+    write_results(await read_results(folder.path))
+    assert digests(folder) == before

@@ -20,7 +20,10 @@ from contraflow.runtime.drain import Drain
 from contraflow.runtime.members import own_partition, serve_partitions
 from contraflow.runtime.progress import grown
 
-__all__ = ["Stateless", "process_or_bury", "run_lanes"]
+__all__ = ["INTERVAL", "Stateless", "process_or_bury", "run_lanes"]
+
+INTERVAL = 0.5
+"""Seconds that what is processed waits for its commit, where there is always more to read."""
 
 
 class Stateless(Protocol):
@@ -43,15 +46,17 @@ async def run_lanes(
     drain: Drain,
     *,
     batch: int = 500,
+    interval: float = INTERVAL,
     gather: float = 0.0,
     dead: str | None = None,
 ) -> None:
-    """Run a service over its partitions of a topic, at most ``batch`` records a commit, until draining is requested.
+    """Run a service over its partitions of a topic, at most ``batch`` records at a time, until draining is requested.
 
-    Fewer records wait for more until the first is ``gather`` seconds old. ``dead`` takes the dead letters, if not the
-    topic's own.
+    What is processed is committed as soon as the input is empty, or ``interval`` seconds after the last commit: a
+    transaction costs a Kafka cluster the same however large it is. Fewer records than a batch wait for more until the
+    first is ``gather`` seconds old. ``dead`` takes the dead letters, if not the topic's own.
     """
-    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch, gather, dead)
+    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch, interval, gather, dead)
     await serve_partitions(log, group, topic, lanes.serve, drain)
 
 
@@ -64,6 +69,7 @@ class _Lanes:
         drain: Drain,
         limit: DeadLetterLimit,
         batch: int,
+        interval: float,
         gather: float,
         dead: str | None,
     ) -> None:
@@ -73,18 +79,25 @@ class _Lanes:
         self._drain = drain
         self._limit = limit
         self._batch = batch
+        self._interval = interval
         self._gather = gather
         self._dead = dead
 
     async def serve(self, partition: Partition) -> None:
         async with own_partition(self._log, self._group, partition) as (producer, position, reader):
             processed = position.records if position else 0
-            while not self._drain.requested:
-                if records := await self._take(reader):
-                    outputs = await process_or_bury(self._service, records, self._limit, self._dead)
-                    processed = grown(processed, len(records))
-                    at = {partition: Position(records[-1].offset + 1, records=processed)}
+            outputs: list[Outgoing] = []
+            last, due = -1, 0.0
+            while not self._drain.requested or last >= 0:
+                records = await (self._take(reader) if last < 0 else reader.fetch(self._batch, 0.0))
+                if records:
+                    due = due if last >= 0 else time.monotonic() + self._interval
+                    outputs += await process_or_bury(self._service, records, self._limit, self._dead)
+                    processed, last = grown(processed, len(records)), records[-1].offset
+                if last >= 0 and (len(records) < self._batch or time.monotonic() >= due or self._drain.requested):
+                    at = {partition: Position(last + 1, records=processed)}
                     await producer.commit(outputs, group=self._group, positions=at)
+                    outputs, last = [], -1
 
     async def _take(self, reader: Reader) -> list[Record]:
         records = await self._drain.fetch(reader, self._batch)
