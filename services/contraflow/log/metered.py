@@ -77,7 +77,7 @@ class MeteredLog:
         """As the log does."""
         return await self._log.groups(prefix)
 
-    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+    async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """As the log does."""
         return await self._log.timestamps(at)
 

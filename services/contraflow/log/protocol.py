@@ -178,7 +178,7 @@ class Log(Protocol):
         """The committed positions of the groups whose names begin with ``prefix``, for monitors."""
         ...
 
-    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+    async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """The timestamp of the first committed record at or after each offset; left out where there is none."""
         ...
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from contraflow.events import Control, Regions, Steering, Verdict, VerdictStatus, decode
-from contraflow.log.protocol import Log, Reader
+from contraflow.log.protocol import Log, Reader, Record
 from contraflow.wire import Wire
 
 __all__ = ["Follower", "Standing"]
 
+_NEWEST_COUNTS = (".regions", ".steering")
+_ENDING = ("finishing", "done")
 _WINDOW = 30.0
 """Seconds that a rate covers: a local model answers a batch every few seconds, and nothing in between."""
 
 
 @dataclass(slots=True)
 class Standing:
-    """A run at one moment. ``rate`` is texts per second of late, ``eta`` seconds at the mean rate."""
+    """A run at one moment. ``rate`` is texts per second of late, ``eta`` seconds at the mean rate, ``cost`` dollars."""
 
     phase: str = "starting"
     texts: dict[str, int] = field(default_factory=dict)
@@ -31,6 +33,7 @@ class Standing:
     pairs: int = 0
     accepted: int = 0
     verdicts: int = 0
+    cost: float = 0.0
     why: str = ""
 
 
@@ -42,7 +45,7 @@ class Follower:
         self._wire = wire
         self._arms = arms
         self._reader: Reader | None = None
-        self._status: dict[str, VerdictStatus] = {}
+        self._verdicts: dict[str, Verdict] = {}
         self._first: tuple[float, int] | None = None
         self._seen: deque[tuple[float, int]] = deque()
         self.standing = Standing(budget=budget or 0)
@@ -53,7 +56,7 @@ class Follower:
             topics = ("regions", "steering", "verdicts", "control")
             self._reader = await self._log.reader({p: None for topic in topics for p in self._wire.all(topic)})
         while records := await self._reader.fetch(1000, wait=0.0):
-            for record in records:
+            for record in _that_count(records):
                 self._take(record.topic.removeprefix(f"{self._wire.run}."), record.value or b"")
         self.standing.texts = await answered(self._log, self._wire, self._arms)
         self._time(now)
@@ -66,15 +69,18 @@ class Follower:
             standing.clusters, standing.births = regions.clusters, regions.births
             standing.claims, standing.pairs = len(regions.claims), regions.pairs
         elif topic == "steering":
-            standing.phase = decode(value, Steering).phase
+            # topics are read side by side: the end may be read before the last plan
+            if standing.phase not in _ENDING:
+                standing.phase = decode(value, Steering).phase
         elif topic == "verdicts":
             verdict = decode(value, Verdict)
-            self._status[verdict.hypothesis_id] = verdict.status
-            standing.verdicts = sum(status is not VerdictStatus.OPEN for status in self._status.values())
-            standing.accepted = sum(status is VerdictStatus.ACCEPTED for status in self._status.values())
+            self._verdicts[verdict.hypothesis_id] = verdict
+            standing.verdicts = sum(v.status is not VerdictStatus.OPEN for v in self._verdicts.values())
+            standing.accepted = sum(v.status is VerdictStatus.ACCEPTED for v in self._verdicts.values())
+            standing.cost = sum(v.cost for v in self._verdicts.values())
         else:
             control = decode(value, Control)
-            standing.phase = "done" if control.action == "done" else "finishing"
+            standing.phase = "done" if "done" in (control.action, standing.phase) else "finishing"
             standing.why = control.why if control.action == "complete" else standing.why
 
     def _time(self, now: float) -> None:
@@ -95,6 +101,14 @@ class Follower:
         """Stop following."""
         if self._reader is not None:
             await self._reader.close()
+
+
+def _that_count(records: Sequence[Record]) -> Iterator[Record]:
+    """All but regions and steering that newer ones have superseded: a long run has many, and they are large."""
+    newest = {record.topic: record.offset for record in records}
+    for record in records:
+        if record.offset == newest[record.topic] or not record.topic.endswith(_NEWEST_COUNTS):
+            yield record
 
 
 async def answered(log: Log, wire: Wire, arms: Sequence[str]) -> dict[str, int]:

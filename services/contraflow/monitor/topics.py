@@ -16,7 +16,7 @@ from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Partition, PartitionInfo, Position
 from contraflow.runs import RunFolder
 
-__all__ = ["GroupFlow", "Sample", "TopicFlow", "flows", "lag", "measure", "sample"]
+__all__ = ["GroupFlow", "Sample", "TopicFlow", "flows", "lag", "measure", "processed", "sample", "total"]
 
 N = TypeVar("N", int, float)
 
@@ -79,12 +79,14 @@ async def sample(log: Log, run: str) -> Sample:
 
 async def flows(log: Log, before: Sample, after: Sample, run: str) -> tuple[list[TopicFlow], list[GroupFlow]]:
     """What flowed between two samples, and how far behind each group is at the second."""
-    groups = [
-        await _group(log, before, after, group, topic, f"{run}.")
+    readers = [
+        _Reader(before, after, group, topic, f"{run}.")
         for group, positions in after.groups.items()
         for topic in sorted({partition.topic for partition in positions})
         if (group.removeprefix(f"{run}."), topic.removeprefix(f"{run}.")) != _HELD
     ]
+    timestamps = await log.timestamps({place for reader in readers for place in reader.unread})
+    groups = [reader.flow(timestamps) for reader in readers]
     names = sorted({partition.topic for partition in after.partitions})
     return [_topic(before, after, topic, groups, f"{run}.") for topic in names], groups
 
@@ -99,28 +101,41 @@ def _topic(before: Sample, after: Sample, topic: str, groups: Iterable[GroupFlow
     return TopicFlow(
         name,
         len(partitions),
-        _sum(info.records for info in now),
-        _sum(info.bytes for info in now),
+        total(info.records for info in now),
+        total(info.bytes for info in now),
         _rate([info.records for info in then], [info.records for info in now], elapsed),
         _rate([info.bytes for info in then], [info.bytes for info in now], elapsed),
-        _sum(flow.records_s for flow in groups if flow.topic == name),
+        total(flow.records_s for flow in groups if flow.topic == name),
     )
 
 
-async def _group(log: Log, before: Sample, after: Sample, group: str, topic: str, ours: str) -> GroupFlow:
-    at, earlier = after.groups[group], before.groups.get(group, {})
-    partitions = _partitions(after, topic)
-    now = [processed(after.partitions[p], at.get(p)) for p in partitions]
-    then = [processed(before.partitions.get(p), earlier.get(p, _beginning(at.get(p)))) for p in partitions]
-    behind = {p: lag(after.partitions[p], at.get(p)) for p in partitions}
-    return GroupFlow(
-        group.removeprefix(ours),
-        topic.removeprefix(ours),
-        _sum(now),
-        _rate(then, now, after.at - before.at),
-        _sum(behind.values()),
-        await _age(log, at, {p: records for p, records in behind.items() if records != 0}),
-    )
+class _Reader:
+    """A group in a topic, at two samples."""
+
+    def __init__(self, before: Sample, after: Sample, group: str, topic: str, ours: str) -> None:
+        self._name, self._topic = group.removeprefix(ours), topic.removeprefix(ours)
+        self._elapsed = after.at - before.at
+        at, earlier = after.groups[group], before.groups.get(group, {})
+        partitions = _partitions(after, topic)
+        self._now = [processed(after.partitions[p], at.get(p)) for p in partitions]
+        self._then = [processed(before.partitions.get(p), earlier.get(p, _beginning(at.get(p)))) for p in partitions]
+        self._lags = {p: lag(after.partitions[p], at.get(p)) for p in partitions}
+        behind = [p for p, records in self._lags.items() if records != 0]
+        self._lost = [p for p in behind if p not in at]
+        self.unread = {(p, at[p].offset): self._lags[p] for p in behind if p in at}
+        """The places of the first records that it has not processed, and how many are known to be there."""
+
+    def flow(self, timestamps: Mapping[tuple[Partition, int], int]) -> GroupFlow:
+        """What it has read, and how old its oldest unread record is."""
+        rate = _rate(self._then, self._now, self._elapsed)
+        behind = total(self._lags.values())
+        return GroupFlow(self._name, self._topic, total(self._now), rate, behind, self._age(timestamps))
+
+    def _age(self, timestamps: Mapping[tuple[Partition, int], int]) -> float | None:
+        if self._lost or any(records and place not in timestamps for place, records in self.unread.items()):
+            return None  # a record that is there and cannot be read yet: something older is open in its partition
+        oldest = min((timestamps[place] for place in self.unread if place in timestamps), default=None)
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest / 1000)
 
 
 def processed(info: PartitionInfo | None, position: Position | None) -> int | None:
@@ -144,20 +159,11 @@ def _beginning(position: Position | None) -> Position | None:
     return None if position is None or position.records is None else Position(0, records=0)
 
 
-async def _age(log: Log, at: Mapping[Partition, Position], behind: Mapping[Partition, int | None]) -> float | None:
-    if not behind.keys() <= at.keys():
-        return None
-    found = await log.timestamps({p: at[p].offset for p in behind}) if behind else {}
-    if any(records and p not in found for p, records in behind.items()):
-        return None  # it is there, and cannot be read yet: something older is open in its partition
-    return max(0.0, time.time() - min(found.values()) / 1000) if found else 0.0
-
-
 def _partitions(of: Sample, topic: str) -> list[Partition]:
     return [partition for partition in of.partitions if partition.topic == topic]
 
 
-def _sum(values: Iterable[N | None]) -> N | None:
+def total(values: Iterable[N | None]) -> N | None:
     """The sum; None if a part of it is."""
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
@@ -165,5 +171,5 @@ def _sum(values: Iterable[N | None]) -> N | None:
 
 def _rate(before: Collection[int | None], after: Collection[int | None], elapsed: float) -> float | None:
     known = [None if then is None or now is None else now - then for then, now in zip(before, after, strict=True)]
-    gone = _sum(known)
+    gone = total(known)
     return None if gone is None or elapsed <= 0 else gone / elapsed

@@ -234,22 +234,23 @@ class EmbeddedLog:
             Partition(topic, number): PartitionInfo(*info) for topic, number, *info in rows if topic.startswith(prefix)
         }
 
-    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+    async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """The timestamp of the first record at or after each offset."""
+        places = list(at)
 
-        def look(connection: sqlite3.Connection) -> dict[Partition, int]:
+        def look(connection: sqlite3.Connection) -> dict[tuple[Partition, int], int]:
             found = {}
-            for partition, offset in at.items():
+            for partition, offset in places:
                 base = self.partition_id(connection, partition) << OFFSET_BITS
                 row = connection.execute(
                     "SELECT timestamp FROM records WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1",
                     (base | offset, base | (1 << OFFSET_BITS) - 1),
                 ).fetchone()
                 if row is not None:
-                    found[partition] = int(row[0])
+                    found[partition, offset] = int(row[0])
             return found
 
-        return await self.read(look)
+        return await self.read(look) if places else {}
 
     async def since(self, partitions: Iterable[Partition], timestamp: int) -> dict[Partition, int]:
         """The offset of the first record that is as new as ``timestamp``."""

@@ -21,7 +21,7 @@ from contraflow.log.kafka.counts import WRITES, Appended, Counts, total, unpack
 from contraflow.log.kafka.internals import AIOKAFKA, fetch_positions
 from contraflow.log.kafka.membership import KafkaMembership
 from contraflow.log.kafka.producer import KafkaProducer
-from contraflow.log.kafka.reader import KafkaReader, consumer
+from contraflow.log.kafka.reader import KafkaReader, consumer, stop
 from contraflow.log.kafka.timestamps import Timestamps
 from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
 
@@ -56,7 +56,7 @@ class KafkaLog:
         except BaseException:
             with anyio.move_on_after(2.0, shield=True):
                 await admin.close()
-                await offsets.stop()
+                await stop(offsets)
             raise
         return cls(connection, admin, offsets)
 
@@ -227,14 +227,18 @@ class KafkaLog:
         committed = [await self._committed(name) for name in await self._groups(prefix)]
         return total(counts for positions in committed for _, counts in positions.values())
 
-    async def timestamps(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+    async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """The timestamp of the first committed record at or after each offset."""
         async with self._looking:
             if self._timestamps is None:
                 looking = Timestamps(self._connection)
-                await looking.start()
+                try:
+                    await looking.start()
+                except BaseException:
+                    await looking.close()
+                    raise
                 self._timestamps = looking
-            return await self._timestamps.look(at) if at else {}
+            return await self._timestamps.look(at)
 
     async def since(self, partitions: Iterable[Partition], timestamp: int) -> dict[Partition, int]:
         """The offset of the first record that is as new as ``timestamp``."""
@@ -254,7 +258,7 @@ class KafkaLog:
                 await self._appender.close()
             if self._timestamps is not None:
                 await self._timestamps.close()
-            await self._offsets.stop()
+            await stop(self._offsets)
             await self._admin.close()
 
 

@@ -12,7 +12,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.structs import TopicPartition
 
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
-from contraflow.log.kafka.reader import consumer
+from contraflow.log.kafka.reader import consumer, stop
 from contraflow.log.protocol import Partition
 
 __all__ = ["KafkaMembership"]
@@ -64,5 +64,4 @@ class KafkaMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def close(self) -> None:
         """Leave the group; others take over at once."""
-        with anyio.move_on_after(5.0, shield=True):
-            await self._consumer.stop()
+        await stop(self._consumer, limit=5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import anyio
+import anyio.lowlevel
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
@@ -13,7 +14,7 @@ from contraflow.errors import LogError
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
 from contraflow.log.protocol import Partition, Record
 
-__all__ = ["KafkaReader", "consumer"]
+__all__ = ["KafkaReader", "consumer", "stop"]
 
 
 def consumer(connection: KafkaConnection, **options: object) -> AIOKafkaConsumer:
@@ -26,6 +27,14 @@ def consumer(connection: KafkaConnection, **options: object) -> AIOKafkaConsumer
         "max_partition_fetch_bytes": connection.max_request,
     }
     return AIOKafkaConsumer(**{**connection.options, **ours, **options})
+
+
+async def stop(consumer: AIOKafkaConsumer, limit: float = 2.0) -> None:
+    """Stop a consumer, also one that has only just started."""
+    with anyio.move_on_after(limit, shield=True):
+        # a task of its own that has not begun yet would end its stop with a cancellation, and leave connections open
+        await anyio.lowlevel.checkpoint()
+        await consumer.stop()
 
 
 class KafkaReader:
@@ -112,5 +121,4 @@ class KafkaReader:
 
     async def close(self) -> None:
         """Give the connections back."""
-        with anyio.move_on_after(2.0, shield=True):
-            await self._consumer.stop()
+        await stop(self._consumer)
