@@ -10,7 +10,7 @@ from rich.markup import escape
 from contraflow.events import Effect
 from contraflow.results import Finding, Results
 
-__all__ = ["findings_in_lines", "warning"]
+__all__ = ["findings_in_lines", "printable", "warning"]
 
 _COLOURS = {"accepted": "green", "rejected": "red"}
 _ERROR = 200
@@ -31,7 +31,7 @@ def warning(results: Results) -> str | None:
     counts = ", ".join(f"{arm} {total.failures} of {total.texts}" for arm, total in results.failing.items())
     answers = (answers.get(arm) for answers in results.texts.values() for arm in results.failing)
     errors = Counter(answer.error for answer in answers if answer is not None and answer.error)
-    commonest = "".join(f"; the commonest error: {_printable(error)[:_ERROR]}" for error, _ in errors.most_common(1))
+    commonest = "".join(f"; the commonest error: {printable(error)[:_ERROR]}" for error, _ in errors.most_common(1))
     return f"failures may explain these claims: {counts} requests failed{commonest}"
 
 
@@ -41,7 +41,7 @@ def _lines(finding: Finding) -> str:
     counted = f"{claim.s if claim.direction > 0 else claim.n - claim.s} of {claim.n} discordant pairs"
     share = f"   {_shares(finding.comparison.effect)}" if finding.comparison.effect else ""
     reach = "generalises" if claim.generalises else "on the prompts that it was found on"
-    said = escape(_printable(finding.statement))
+    said = escape(printable(finding.statement))
     return f"  [{_COLOURS.get(status, 'yellow')}]{status:<9}[/] {said}\n            {counted}{share}   {reach}\n"
 
 
@@ -52,6 +52,6 @@ def _shares(effect: Effect) -> str:
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control sequences."""
     return "".join(c if c.isprintable() else " " for c in text)

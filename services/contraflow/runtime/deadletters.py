@@ -8,11 +8,19 @@ from contraflow.errors import ContraflowError
 from contraflow.log.protocol import Outgoing, Record
 from contraflow.topics import dead_letters
 
-__all__ = ["DeadLetterLimit", "TooManyDeadLetters", "dead_letter"]
+__all__ = ["DeadLetterError", "DeadLetterLimit", "TooManyDeadLetters", "as_it_came", "dead_letter", "error_of"]
+
+_TOPIC, _PARTITION = "contraflow-origin-topic", "contraflow-origin-partition"
+_OFFSET, _TIMESTAMP = "contraflow-origin-offset", "contraflow-origin-timestamp"
+_ERROR = "contraflow-error"
 
 
 class TooManyDeadLetters(ContraflowError):
     """So many records failed that something is wrong with the service, and not with the records."""
+
+
+class DeadLetterError(ContraflowError):
+    """There is no such dead letter, or it cannot be replayed."""
 
 
 class DeadLetterLimit:
@@ -49,9 +57,33 @@ class DeadLetterLimit:
 def dead_letter(record: Record, error: BaseException | str, topic: str | None = None) -> Outgoing:
     """The record as it came, for ``topic`` (or its own topic's dead letters), its origin and the error in the headers."""
     origin = {
-        "contraflow-origin-topic": record.topic.encode(),
-        "contraflow-origin-partition": str(record.partition).encode(),
-        "contraflow-origin-offset": str(record.offset).encode(),
-        "contraflow-error": (str(error) or repr(error)).encode()[:4096],
+        _TOPIC: record.topic.encode(),
+        _PARTITION: str(record.partition).encode(),
+        _OFFSET: str(record.offset).encode(),
+        _TIMESTAMP: str(record.timestamp).encode(),
+        _ERROR: (str(error) or repr(error)).encode()[:4096],
     }
     return Outgoing(topic or dead_letters(record.topic), 0, record.key, record.value, {**record.headers, **origin})
+
+
+def as_it_came(letter: Record) -> Record:
+    """The record that became a dead letter, as its topic has it.
+
+    :raises DeadLetterError: if the letter does not say where it came from.
+    """
+    headers = dict(letter.headers)
+    headers.pop(_ERROR, None)
+    try:
+        topic, partition = headers.pop(_TOPIC).decode(), int(headers.pop(_PARTITION))
+        offset, timestamp = int(headers.pop(_OFFSET)), int(headers.pop(_TIMESTAMP))
+    except (KeyError, ValueError) as error:
+        raise DeadLetterError(
+            f"{letter.topic}: the record at offset {letter.offset} does not say where it came from ({error!r}), so it was "
+            "not contraflow that wrote it"
+        ) from error
+    return Record(topic, partition, offset, letter.key, letter.value, headers, timestamp)
+
+
+def error_of(letter: Record) -> str:
+    """Why a record became a dead letter."""
+    return letter.headers.get(_ERROR, b"unknown").decode(errors="replace")
