@@ -9,7 +9,7 @@ import anyio
 
 from contraflow.errors import ConsumerError
 from contraflow.log.protocol import Log, Partition, PartitionInfo, Position
-from contraflow.runtime.members import own_partition
+from contraflow.runtime.members import transactional_id
 
 __all__ = ["Start", "place", "read_start"]
 
@@ -47,8 +47,6 @@ async def place(
     if not replay:
         _check_kept(group, at, described)
         partitions = [p for p in partitions if p not in at]
-    if start == "beginning" and not replay:
-        return list(partitions)  # where no position is, a lane starts there
     offsets = await _offsets(log, partitions, start, described)
     async with anyio.create_task_group() as tasks:
         for partition, offset in offsets.items():
@@ -90,6 +88,10 @@ async def _offsets(
 
 async def _put(log: Log, group: str, partition: Partition, position: Position, replay: bool) -> None:
     # the fence first: whoever works there stops, and what it has committed until then is seen
-    async with own_partition(log, group, partition) as (producer, there, _):
-        if replay or there is None:
+    producer = await log.producer(transactional_id(group, partition))
+    try:
+        if replay or not await log.positions(group, [partition]):
             await producer.commit([], group=group, positions={partition: position})
+    finally:
+        with anyio.CancelScope(shield=True):
+            await producer.close()

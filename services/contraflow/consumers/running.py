@@ -20,7 +20,7 @@ from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Partition
 from contraflow.runs import RunFolder
 from contraflow.runtime.drain import Drain
-from contraflow.runtime.lanes import run_lanes
+from contraflow.runtime.lanes import INTERVAL, run_lanes
 from contraflow.runtime.signals import drain_on_signals
 from contraflow.runtime.supervisor import RunStopped, Supervisor
 from contraflow.topics import TOPICS, dead_letters, specs
@@ -132,6 +132,8 @@ async def run_consumer(log: Log, names: Names, drain: Drain) -> Consumed:
             service,
             drain,
             batch=consumer.batch,
+            # a sink writes before it commits: no more than a batch may be written again
+            interval=INTERVAL if consumer.output else 0.0,
             gather=consumer.gather,
             dead=names.dead,
         )
@@ -170,11 +172,6 @@ async def _until_done(log: Log, wire: Wire) -> None:
 
 
 async def _behind(log: Log, group: str, partitions: Sequence[Partition]) -> bool:
-    """Whether there is a record that the group, with all its members, has not committed. Ends of Kafka do not tell."""
+    """Whether there is a record that the group, with all its members, has not processed. Ends of Kafka do not tell."""
     at = await log.positions(group, partitions)
-    reader = await log.reader({p: at[p].offset if p in at else None for p in partitions})
-    try:
-        return bool(await reader.fetch(1, wait=0.0))
-    finally:
-        with anyio.CancelScope(shield=True):
-            await reader.close()
+    return bool(await log.timestamps([(p, at[p].offset if p in at else 0) for p in partitions]))

@@ -18,7 +18,7 @@ from contraflow.log.protocol import Log, Membership, Partition, Position, Produc
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.drain import Drain
 
-__all__ = ["own_partition", "serve_partitions"]
+__all__ = ["own_partition", "serve_partitions", "transactional_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +29,18 @@ _FENCED = 1.0
 _FIRST, _LONGEST = 0.2, 10.0
 
 
+def transactional_id(group: str, partition: Partition) -> str:
+    """What the owner of a partition of a group owns it by."""
+    return f"{group}.{partition.topic}.{partition.number}"
+
+
 @asynccontextmanager
 async def own_partition(
     log: Log, group: str, partition: Partition
 ) -> AsyncIterator[tuple[Producer, Position | None, Reader]]:
     """Own a partition for a group: its producer, where the previous owner left off, and a reader from there on."""
     # the fence comes first: only then is the committed position the last word of the previous owner
-    producer = await log.producer(f"{group}.{partition.topic}.{partition.number}")
+    producer = await log.producer(transactional_id(group, partition))
     try:
         position = (await log.positions(group, [partition])).get(partition)
         reader = await log.reader({partition: position.offset if position else None})
