@@ -31,15 +31,12 @@ def progress(view: View) -> Text:
         filled = min(_BAR, _BAR * made // budget)
         text.append(" " + "█" * filled, "green").append("░" * (_BAR - filled) + f" {100 * made // budget}% ")
     text.append(f" {count(made)}", "bold").append(f" of {count(budget)} texts" if budget else " texts")
-    text.append(f"   {per_second(standing.rate)}   ETA {_eta(view)}\n")
-    text.append(f" {count(standing.clusters)} clusters   ")
+    if view.state == "running":
+        text.append(f"   {per_second(standing.rate)}   ETA {duration(standing.eta)}")
+    text.append(f"\n {count(standing.clusters)} clusters   ")
     text.append(f"{count(standing.claims)} claims", "bold" if standing.claims else "")
     text.append(f"   {count(standing.accepted)} of {count(standing.verdicts)} statements accepted")
     return text.append(f"   ${standing.cost:,.2f} spent")
-
-
-def _eta(view: View) -> str:
-    return "none: it is done" if view.state == "done" else duration(view.standing.eta)
 
 
 def words(view: View, run: str) -> Text:

@@ -42,7 +42,7 @@ class _Ring:
         end = f"─texts {self._edge('texts')}─▶ {self._stage('embedder')}"
         decoders = self._decoders(self._width - len(start) - len(end) - 5)
         wide = max(map(len, decoders))
-        column = len(start) + wide + len(end) - 2
+        column = max(len(start) + wide + len(end) - 2, len(self._judged()))
         lines = []
         for i, decoder in enumerate(decoders):
             fork, join = _forks(i, len(decoders))
@@ -61,17 +61,19 @@ class _Ring:
 
     def _back(self, column: int) -> list[str]:
         """From the embedder down to the clusterer, and back to the sampler and on to the validator."""
-        clusterer, validator = self._stage("clusterer"), self._stage("validator")
-        judged = (
-            f" verdicts {self._edge('verdicts', ' ')} ◀─ {validator} ◀─ "
-            f"clusters {per_second(self._appended.get('clusters')) + ',':<{_RATE + 1}} "
-            f"assignments {self._edge('assignments')}─"
-        )
+        clusterer = self._stage("clusterer")
         return [
             _up(2, 5) + f"embeddings {self._edge('embeddings', ' ')} ▼".rjust(column - 4),
             f"    └──── regions {self._edge('regions')}─".ljust(column - len(clusterer), "─") + f" {clusterer}",
-            judged.ljust(column, "─") + "┘",
+            self._judged().ljust(column, "─") + "┘",
         ]
+
+    def _judged(self) -> str:
+        clusters = f"{per_second(self._appended.get('clusters'))},".ljust(_RATE + 1)
+        return (
+            f" verdicts {self._edge('verdicts', ' ')} ◀─ {self._stage('validator')} ◀─ clusters {clusters} "
+            f"assignments {self._edge('assignments')}─"
+        )
 
     def _edge(self, topic: str, fill: str = "─") -> str:
         return per_second(self._appended.get(topic)).ljust(_RATE, fill)
