@@ -15,7 +15,13 @@ from typing import Any
 import anyio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, ProducerClosed, RequestTimedOutError
+from aiokafka.errors import (
+    BrokerResponseError,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    ProducerClosed,
+    RequestTimedOutError,
+)
 from aiokafka.errors import for_code as error_for
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -126,7 +132,7 @@ async def _ask(
     """The positions, or None while the coordinator is not ready."""
     try:
         coordinator = await admin.find_coordinator(group)
-    except KafkaError as error:
+    except BrokerResponseError as error:
         if error.errno in _NOT_NOW:
             return None
         raise
