@@ -69,10 +69,11 @@ def anonymous() -> float:
 
 async def measure(texts: int, clusters: int, marks: tuple[int, int]) -> dict[str, float]:
     from contraflow.asked import asked_by
+    from contraflow.conductor import conduct, fingerprint
     from contraflow.configuration import experiment_from, resolve
     from contraflow.log.embedded import EmbeddedLog
     from contraflow.monitor.progress import answered
-    from contraflow.pipeline import conduct, open_ring
+    from contraflow.pipeline import open_ring
     from contraflow.runtime.drain import Drain
     from contraflow.runtime.supervisor import Supervisor
 
@@ -109,7 +110,7 @@ async def measure(texts: int, clusters: int, marks: tuple[int, int]) -> dict[str
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch)
-                await conduct(log, ring.wire, ring.services, drain, Supervisor(drain))
+                await conduct(log, ring.wire, ring.services, drain, Supervisor(drain), fingerprint(resolved, asked))
                 tasks.cancel_scope.cancel()
             seconds, busy = time.perf_counter() - started, time.process_time() - cpu
             memory.setdefault(marks[1], anonymous())

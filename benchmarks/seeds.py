@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -109,8 +110,7 @@ def _request(number: int, prompt: str) -> Request:
 
 def named(finding: Finding, plant: dict[str, Any]) -> bool:
     """Whether the statement contains a word of the truth file."""
-    said = set(finding.statement.lower().replace("“", " ").replace(",", " ").replace(")", " ").split())
-    return bool(said & set(plant["words"]))
+    return bool(set(re.findall(r"[a-z']+", finding.statement.lower())) & set(plant["words"]))
 
 
 async def judge(results: Results, fresh: Fresh, pairs: int) -> dict[str, Any]:
@@ -129,10 +129,14 @@ async def judge(results: Results, fresh: Fresh, pairs: int) -> dict[str, Any]:
     return row
 
 
-async def judge_all(every: list[Results], pairs: int) -> list[dict[str, Any]]:
+async def judge_all(every: list[Results], pairs: int, console: Console) -> list[dict[str, Any]]:
     fresh = Fresh()
     await fresh.start(every[0])
-    return [await judge(results, fresh, pairs) for results in every]
+    rows = []
+    for results in every:
+        rows.append(await judge(results, fresh, pairs))
+        console.print(f"judged {results.folder.run}: {rows[-1]}", highlight=False)
+    return rows
 
 
 def main() -> None:
@@ -143,13 +147,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    console = Console(stderr=options.json)
     with tempfile.TemporaryDirectory() as scratch:
         runs = options.runs or Path(scratch)
         every = []
         for seed in range(2 if options.quick else options.seeds):
             overrides = [f"seed={seed}", f"experiment=kitchen-{seed}"]
             every.append(contraflow.run(EXAMPLES / "kitchen.yaml", runs=runs, overrides=overrides))
-        rows = anyio.run(judge_all, every, options.pairs)
+            of = [(plant_of(every[-1], finding) or {"name": "other"})["name"] for finding in every[-1].findings]
+            console.print(f"seed {seed}: claims of {', '.join(of) or 'nothing'}", highlight=False)
+        rows = anyio.run(judge_all, every, options.pairs, console)
     names = [plant["name"] for plant in TRUTH]
     figures = {
         "seeds": len(rows),
@@ -171,7 +178,6 @@ def main() -> None:
                 for v in row.values()
             )
         )
-    console = Console()
     console.print(table)
     console.print(figures)
 

@@ -419,13 +419,14 @@ class Steering(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, ta
 
 
 class Control(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="control.v1"):
-    """A change in the state of the run."""
+    """A change in the state of the run. ``config`` (of ``run``) is the fingerprint that every service of it must have."""
 
     run: str
     action: ControlAction
     last_seq: int | None = None
     why: str = ""
     budget: dict[str, float] | None = None
+    config: str = ""
 
 
 Event = (

@@ -1,8 +1,8 @@
-"""Wires an experiment's services to a log, and conducts those that this process runs."""
+"""Wires an experiment's services to a log."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,16 +24,14 @@ from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.metered import metered
 from contraflow.embedder.neighbours import nearest_prompts
 from contraflow.embedder.service import EmbedderService
-from contraflow.events import Control, ControlAction, decode
 from contraflow.log.metered import MeteredLog
 from contraflow.log.protocol import Log
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.lanes import run_lanes
-from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
+from contraflow.runtime.supervisor import Service
 from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.service import SamplerService
 from contraflow.sampler.value import Neighbours
-from contraflow.topics import specs
 from contraflow.validator import judges
 from contraflow.validator.core import ValidatorConfig
 from contraflow.validator.service import ValidatorService
@@ -43,11 +41,9 @@ if TYPE_CHECKING:
     from contraflow.embedder.encoder import Encoder
     from contraflow.runtime.metrics import Metrics
 
-__all__ = ["Ring", "conduct", "decoder_of", "open_ring", "services_of"]
+__all__ = ["Ring", "decoder_of", "open_ring", "services_of"]
 
 _DECODER = "decoder of "
-_HOUSEKEEPING = 30.0
-"""Seconds between compactions: the state of a long run must not outgrow its texts."""
 _CRITERIA = ("unseen", "completeness", "stability", "decided")
 
 
@@ -59,44 +55,6 @@ def decoder_of(arm: str) -> str:
 def services_of(arms: Sequence[str]) -> tuple[str, ...]:
     """The names of a ring's services."""
     return ("sampler", *map(decoder_of, arms), "embedder", "clusterer", "validator")
-
-
-async def conduct(log: Log, wire: Wire, services: Mapping[str, Service], drain: Drain, supervisor: Supervisor) -> None:
-    """Run services of a ring until the run is done, or draining is requested.
-
-    :raises RunStopped: if one failed for good.
-    """
-    await log.create_topics(specs(wire.run, wire.partitions))
-    stopped: RunStopped | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_drain_when_done, log, wire, drain)
-        if "clusterer" in services:  # one process of the ring is enough
-            tasks.start_soon(_keep_house, log)
-        try:
-            await supervisor.run(services)
-        except RunStopped as error:
-            stopped = error  # raised below: the task group would wrap it
-        tasks.cancel_scope.cancel()
-    if stopped is not None:
-        raise stopped
-
-
-async def _drain_when_done(log: Log, wire: Wire, drain: Drain) -> None:
-    reader = await log.reader(dict.fromkeys(wire.all("control")))
-    try:
-        while not drain.requested:
-            for record in await drain.fetch(reader, 100):
-                if decode(record.value or b"", Control).action is ControlAction.DONE:
-                    drain.request("done")
-    finally:
-        with anyio.CancelScope(shield=True):
-            await reader.close()
-
-
-async def _keep_house(log: Log) -> None:
-    while True:
-        await anyio.sleep(_HOUSEKEEPING)
-        await log.clean({}, await log.groups())
 
 
 class Encoding(NamedTuple):

@@ -19,6 +19,7 @@ import anyio.to_thread
 from rich.console import Console
 
 from contraflow.asked import Asked, asked_by
+from contraflow.conductor import conduct, fingerprint
 from contraflow.configuration import Loaded, Resolved, experiment_from, load_experiment, resolve
 from contraflow.events import Control, ControlAction, decode
 from contraflow.experiment import Experiment
@@ -27,7 +28,7 @@ from contraflow.log.protocol import Log
 from contraflow.monitor.endpoint import Address, open_metrics
 from contraflow.monitor.live import watch
 from contraflow.monitor.progress import Follower
-from contraflow.pipeline import conduct, open_ring, services_of
+from contraflow.pipeline import open_ring, services_of
 from contraflow.report.files import write_results
 from contraflow.results import Results, read_results, read_topic
 from contraflow.runs import RUNS, RunFolder, open_or_create, write_atomically
@@ -138,7 +139,7 @@ async def execute(
                 console.print(f"{folder.run}: {_resuming(folder)}", highlight=False)
                 if grew:
                     await _say_if_it_is_too_late(log, wire, console)
-                running = partial(conduct, log, wire, services, drain, supervisor)
+                running = partial(conduct, log, wire, services, drain, supervisor, fingerprint(resolved, asked))
                 failure = await _run_and_watch(running, _follower(log, wire, resolved), folder, console)
         seconds = time.monotonic() - started
         folder.note("stopped", why=drain.why, seconds=round(seconds, 3), restarted=supervisor.restarted)
@@ -230,7 +231,10 @@ async def _run_and_watch(
 
 
 async def _watch(follower: Follower, console: Console, name: str) -> None:
-    await watch(follower, console, name=name)
+    try:
+        await watch(follower, console, name=name)
+    finally:
+        await follower.close()
 
 
 async def _finish(folder: RunFolder) -> Results:

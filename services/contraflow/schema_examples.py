@@ -266,6 +266,7 @@ _CONTROLS = [
         last_seq=500,
         why="budget: 1000 texts",
         budget={"texts": 1000.0, "dollars": 50.0},
+        config="8a52c0f1c0b7a1f6d7c3a9e6f1b24d05",
     )
 ]
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from contraflow.conductor import conduct, fingerprint
 from contraflow.configuration import Loaded
 from contraflow.errors import Fenced
 from contraflow.log.opening import open_log
 from contraflow.monitor.endpoint import Address, open_metrics
-from contraflow.pipeline import conduct, open_ring
+from contraflow.pipeline import open_ring
 from contraflow.runner import prepare
 from contraflow.runs import join_run
 from contraflow.runtime.drain import Drain
@@ -48,7 +49,8 @@ async def serve(
         opened = open_ring(log, run, resolved, asked, loaded.base_dir, drain, [service], counted)
         ring = await stack.enter_async_context(opened)
         try:
-            await conduct(log, ring.wire, {service: ring.services[service]}, drain, Supervisor(drain))
+            only = {service: ring.services[service]}
+            await conduct(log, ring.wire, only, drain, Supervisor(drain), fingerprint(resolved, asked))
         except RunStopped as stopped:
             if not isinstance(stopped.__cause__, Fenced):
                 raise

@@ -24,6 +24,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from brokers import Broker, kafka_home
+from contraflow.conductor import conduct, fingerprint
 from contraflow.configuration import Loaded, experiment_from
 from contraflow.errors import ConfigurationError, Fenced, LogError
 from contraflow.log.embedded import EmbeddedLog
@@ -32,7 +33,7 @@ from contraflow.log.metered import MeteredLog
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Outgoing, Record
 from contraflow.monitor.endpoint import open_metrics
-from contraflow.pipeline import conduct, open_ring
+from contraflow.pipeline import open_ring
 from contraflow.results import read_topic
 from contraflow.runner import prepare
 from contraflow.runs import join_run
@@ -129,7 +130,7 @@ async def test_what_a_run_counts_is_what_its_topics_hold(
     async with open_log(folder) as log, metrics_of(log) as (metrics, url):
         started = anyio.current_time()
         async with open_ring(log, RUN, resolved, wanted, Path(), drain, metrics=metrics) as ring:
-            await conduct(log, ring.wire, ring.services, drain, Supervisor(drain))
+            await conduct(log, ring.wire, ring.services, drain, Supervisor(drain), fingerprint(resolved, wanted))
         elapsed = anyio.current_time() - started
         samples = await scraped(url)
         status, _ = await health_at(url)

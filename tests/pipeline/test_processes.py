@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,3 +216,22 @@ def test_on_kafka_with_two_decoders_and_two_embedders_every_service_apart_finds_
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 0, said
     assert digests(tmp_path / "runs" / "small-1") == undisturbed
+
+
+def test_a_service_with_another_configuration_than_the_run_is_refused(
+    file: Path, services: Callable[..., list[subprocess.Popen[str]]], tmp_path: Path
+) -> None:
+    services("sampler")
+    wait_until(lambda: (tmp_path / "runs" / "small-1" / "log" / "log.sqlite3").exists())
+    elsewhere = tmp_path / "elsewhere"  # another machine, which has no folder of the run yet
+    shutil.copytree(tmp_path / "runs", elsewhere)
+    changed = json.loads((elsewhere / "small-1" / "config.json").read_text())
+    changed["resolved"]["experiment"]["alpha"] = 0.01
+    (elsewhere / "small-1" / "config.json").write_text(json.dumps(changed))
+    (elsewhere / "small-1" / "log").rename(elsewhere / "copied")
+    (elsewhere / "small-1" / "log").symlink_to(tmp_path / "runs" / "small-1" / "log")
+    command = ("service", "clusterer", file, "--run", "small-1", "--runs", elsewhere, "--set", "alpha=0.01")
+    other = start(*command)
+    said, _ = other.communicate(timeout=60)
+    assert other.returncode == 2
+    assert "small-1 was started with another configuration than this service's" in said

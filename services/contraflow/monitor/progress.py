@@ -80,7 +80,8 @@ class Follower:
             standing.cost = sum(v.cost for v in self._verdicts.values())
         else:
             control = decode(value, Control)
-            standing.phase = "done" if "done" in (control.action, standing.phase) else "finishing"
+            if control.action in ("complete", "done") and standing.phase != "done":
+                standing.phase = "done" if control.action == "done" else "finishing"
             standing.why = control.why if control.action == "complete" else standing.why
 
     def _time(self, now: float) -> None:

@@ -1,0 +1,104 @@
+"""Runs services of a ring, all of them or a few, from the first request to the end of the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from hashlib import blake2b
+
+import anyio
+import msgspec
+
+from contraflow.asked import Asked
+from contraflow.configuration import Resolved
+from contraflow.errors import RunConflict
+from contraflow.events import Control, ControlAction, decode
+from contraflow.log.protocol import Log
+from contraflow.results import read_topic
+from contraflow.runtime.drain import Drain
+from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
+from contraflow.topics import specs
+from contraflow.wire import Wire
+
+__all__ = ["conduct", "fingerprint"]
+
+logger = logging.getLogger(__name__)
+
+_HOUSEKEEPING = 30.0
+"""Seconds between compactions: the state of a long run must not outgrow its texts."""
+_WAIT = 0.2
+
+
+def fingerprint(resolved: Resolved, asked: Asked) -> str:
+    """What all services of a run must agree on: everything but its budget, and where its log and its caches are."""
+    plain = resolved.plain()
+    experiment = {k: v for k, v in plain["experiment"].items() if k not in ("budget", "log")}
+    experiment["embedder"] = {k: v for k, v in experiment["embedder"].items() if k != "cache"}
+    agreed = {**plain, "experiment": experiment, "pairs": None, "asked": asked.digest}
+    return blake2b(msgspec.json.encode(agreed, order="sorted"), digest_size=16).hexdigest()
+
+
+async def conduct(
+    log: Log, wire: Wire, services: Mapping[str, Service], drain: Drain, supervisor: Supervisor, config: str
+) -> None:
+    """Run services of a ring until the run is done, or draining is requested.
+
+    The process that runs the sampler declares the run's ``config``, a ``fingerprint``; the others wait for that.
+
+    :raises RunConflict: if the run was declared with another one.
+    :raises RunStopped: if a service failed for good.
+    """
+    await log.create_topics(specs(wire.run, wire.partitions))
+    await _agree(log, wire, drain, config, declares="sampler" in services)
+    stopped: RunStopped | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_drain_when_done, log, wire, drain)
+        if "clusterer" in services:  # one process of the ring is enough
+            tasks.start_soon(_keep_house, log)
+        try:
+            await supervisor.run(services)
+        except RunStopped as error:
+            stopped = error  # raised below: the task group would wrap it
+        tasks.cancel_scope.cancel()
+    if stopped is not None:
+        raise stopped
+
+
+async def _agree(log: Log, wire: Wire, drain: Drain, config: str, *, declares: bool) -> None:
+    waits = False
+    while (declared := await _declared(log, wire)) is None and not drain.requested:
+        if declares:
+            control = Control(run=wire.run, action=ControlAction.RUN, config=config)
+            await log.append([wire.out("control", f"{wire.run}:config", control)])
+        elif not waits:
+            waits = True
+            logger.warning("waiting for the sampler of %s to start the run", wire.run)
+        await drain.unless(anyio.sleep(0.0 if declares else _WAIT))
+    if declared is not None and declared != config:
+        raise RunConflict(
+            f"{wire.run} was started with another configuration than this service's. Start every service of a run with "
+            "the same experiment file, the same prompts and the same --set options, or start another run."
+        )
+
+
+async def _declared(log: Log, wire: Wire) -> str | None:
+    controls = [decode(record.value or b"", Control) for record in await read_topic(log, wire, "control")]
+    return next((c.config for c in controls if c.action is ControlAction.RUN), None)
+
+
+async def _drain_when_done(log: Log, wire: Wire, drain: Drain) -> None:
+    reader = await log.reader(dict.fromkeys(wire.all("control")))
+    try:
+        while not drain.requested:
+            for record in await drain.fetch(reader, 100):
+                if decode(record.value or b"", Control).action is ControlAction.DONE:
+                    drain.request("done")
+    finally:
+        with anyio.CancelScope(shield=True):
+            await reader.close()
+
+
+async def _keep_house(log: Log) -> None:
+    while True:
+        await anyio.sleep(_HOUSEKEEPING)
+        await log.clean({}, await log.groups())
