@@ -20,14 +20,17 @@ from contraflow.cli import main
 from contraflow.consumers import Consumer
 from contraflow.consumers.placing import place
 from contraflow.consumers.reading import records_of
-from contraflow.consumers.running import Consumed, consume
+from contraflow.consumers.running import Consumed, Names, consume, run_consumer
 from contraflow.events import Steering, decode
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
 from contraflow.monitor.topics import measure
 from contraflow.runs import RunFolder
+from contraflow.runtime.drain import Drain
+from contraflow.runtime.metrics import Metrics
 from contraflow.runtime.supervisor import RunStopped
 from contraflow.topics import specs
+from contraflow.wire import Wire
 
 
 class Length(msgspec.Struct, frozen=True, tag="length.v1"):
@@ -223,6 +226,30 @@ async def test_its_lag_is_among_those_of_the_run_and_0_at_the_end(done: RunFolde
     await consume(lengths_named("lagging"), done)
     (row,) = [group for group in (await measure(done, 0.0))["groups"] if group["group"] == "lagging"]
     assert (row["topic"], row["lag"]) == ("texts", 0)
+
+
+async def test_what_it_does_is_counted_as_for_any_service(done: RunFolder, log: Log) -> None:
+    @consumer(topic="texts", output="counted")
+    def counted(texts: list[Text]) -> list[Length]:
+        if any(t.seq == 7 for t in texts):
+            raise ValueError("unlucky")
+        return [Length(t.text_id, len(t.text)) for t in texts]
+
+    said: list[str] = []
+    await consume(counted, done, start="end", metrics=("127.0.0.1", 0), say=said.append)
+    assert said[0].startswith("metrics: http://127.0.0.1:")
+    metrics, names = Metrics("read-1"), Names(Wire("read-1", 4), counted, "counted-again")
+    await log.create_topics(names.topics)
+    await run_consumer(log, names, Drain(), metrics.of("counted-again"))
+    metrics.of("counted-again").publish()
+
+    def value(name: str, topic: str) -> float | None:
+        labels = {"service": "counted-again", "arm": "", "topic": topic}
+        return metrics.registry.get_sample_value(f"contraflow_{name}_total", labels)
+
+    assert value("records_in", "texts") == 600
+    assert value("records_out", "counted") == 598
+    assert value("dead_letters", "texts") == 2
 
 
 WRONG = """

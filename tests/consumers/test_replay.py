@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any, cast
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 
 from contraflow import Batch, ConsumerError, Embedding, Text, consumer
+from contraflow.consumers.calling import open_caller
 from contraflow.runtime.deadletters import TooManyDeadLetters
 from contraflow.runtime.supervisor import RunStopped
 from contraflow.testing import replay, text
@@ -245,12 +246,31 @@ def test_events_of_another_topic_are_refused() -> None:
         replay(sink, ["a"])
 
 
+def test_a_call_that_is_still_open_when_it_stops_is_cancelled() -> None:
+    cleaned: list[bool] = []
+    opened = threading.Event()
+
+    async def call() -> None:
+        @consumer(topic="texts")
+        async def open_for_long(texts: list[Text]) -> None:
+            opened.set()
+            try:
+                await anyio.sleep(30)
+            finally:
+                cleaned.append(True)
+
+        async with open_caller(open_for_long) as caller, anyio.create_task_group() as tasks:
+            tasks.start_soon(caller.call, [])
+            await anyio.to_thread.run_sync(opened.wait)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(call)
+    assert cleaned == [True]
+
+
 def test_nothing_is_left_behind() -> None:
     @consumer(topic="texts")
     def sink(texts: list[Text]) -> None: ...
 
     replay(sink, ["a"])
-    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
-        replay(sink, ["a"])
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    assert not [thread.name for thread in threading.enumerate() if "sink" in thread.name or "log-writer" in thread.name]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from contraflow.cli.group import as_json, await_, main, runs_folder
+from contraflow.cli.group import as_json, await_, main, metrics_option, runs_folder
 from contraflow.runs import open_run
 
 __all__ = ["consume"]
@@ -28,8 +28,18 @@ __all__ = ["consume"]
 @click.option("--replay", is_flag=True, help="Start over from there although it has read the run before.")
 @click.option("--group", help="Keep a place of its own under this name, beside the one that the consumer has.")
 @runs_folder
+@metrics_option
 @as_json
-def consume(name: str, run: str, start: str, replay: bool, group: str | None, runs: Path, as_json: bool) -> None:
+def consume(
+    name: str,
+    run: str,
+    start: str,
+    replay: bool,
+    group: str | None,
+    runs: Path,
+    metrics: tuple[str, int] | None,
+    as_json: bool,
+) -> None:
     """Give a run's events to a consumer of your own.
 
     CONSUMER is module:function, looked for in the current folder too, or the name of an installed one. It goes on beside
@@ -45,7 +55,7 @@ def consume(name: str, run: str, start: str, replay: bool, group: str | None, ru
         click.echo(what, err=as_json)
 
     async def go() -> Any:
-        return await go_on(consumer, folder, start=place, replay=replay, group=group, say=say)
+        return await go_on(consumer, folder, start=place, replay=replay, group=group, metrics=metrics, say=say)
 
     done = await_(go)
     if as_json:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
+
+import anyio
+import anyio.to_thread
 
 from contraflow.consumers.declaring import Consumer
 from contraflow.errors import ConsumerError
@@ -21,6 +24,8 @@ __all__ = ["Caller", "TookTooLong", "open_caller"]
 
 _LOOK = 0.5
 """Seconds between looks at whether the thread still answers."""
+_GRACE = 2.0
+"""Seconds that a cancelled function has to clean up at the end."""
 
 
 class TookTooLong(Exception):
@@ -32,16 +37,12 @@ class Caller:
 
     def __init__(self, consumer: Consumer[Any, Any]) -> None:
         self._consumer = consumer
-        self._loop = asyncio.new_event_loop()
-        self._answered = time.monotonic()
+        self._beats = 0
+        ready: Future[asyncio.AbstractEventLoop] = Future()
         # a daemon: a function that hangs for ever must not keep the process from ending
-        self._thread = threading.Thread(target=self._serve, name=f"consumer {consumer.name}", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(ready,), name=f"consumer {consumer.name}", daemon=True)
         self._thread.start()
-
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        self._loop.close()
+        self._loop = ready.result()
 
     async def call(self, argument: Any) -> Any:
         """What the function returns, or raises.
@@ -50,11 +51,14 @@ class Caller:
         :raises ConsumerError: if it can not be cancelled: it blocks its thread, and nothing more can be called.
         """
         answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(argument), self._loop))
+        silent = 0.0  # by looks, and not by the clock: a process that was frozen has not hung
         try:
             while not answer.done():
+                before = self._beats
                 self._loop.call_soon_threadsafe(self._beat)
                 await asyncio.wait([answer], timeout=_LOOK)
-                if not answer.done() and time.monotonic() - self._answered > self._consumer.limit + _LOOK:
+                silent = silent + _LOOK if self._beats == before else 0.0
+                if not answer.done() and silent > self._consumer.limit:
                     raise ConsumerError(
                         f"consumer {self._consumer.name} blocks: it has not returned for {self._consumer.limit:g} seconds"
                     )
@@ -63,7 +67,7 @@ class Caller:
             answer.cancel()
 
     def _beat(self) -> None:
-        self._answered = time.monotonic()
+        self._beats += 1
 
     async def _call(self, argument: Any) -> Any:
         limit = self._consumer.limit
@@ -76,14 +80,23 @@ class Caller:
                 raise TookTooLong(f"it took longer than {limit:g} seconds") from None
             raise
         except (SystemExit, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # by us: nobody waits for the answer any more
             raise ConsumerError(f"consumer {self._consumer.name} ended itself ({type(error).__name__})") from error
-        finally:
-            self._beat()
 
     async def close(self) -> None:
         """End the thread, unless it hangs."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        await asyncio.to_thread(self._thread.join, _LOOK)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._thread.join, _GRACE)
+
+
+def _serve(ready: Future[asyncio.AbstractEventLoop]) -> None:
+    with asyncio.Runner() as runner:  # at its end it cancels what still runs
+        loop = runner.get_loop()
+        ready.set_result(loop)
+        loop.run_forever()
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -16,15 +16,20 @@ from contraflow.consumers.registering import register
 from contraflow.consumers.service import ConsumerService
 from contraflow.errors import Fenced
 from contraflow.events import Control, ControlAction, decode
+from contraflow.log.metered import MeteredLog
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Partition
+from contraflow.monitor.endpoint import Address, open_metrics
 from contraflow.runs import RunFolder
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.lanes import INTERVAL, run_lanes
 from contraflow.runtime.signals import drain_on_signals
-from contraflow.runtime.supervisor import RunStopped, Supervisor
+from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
 from contraflow.topics import TOPICS, dead_letters, specs
 from contraflow.wire import Wire
+
+if TYPE_CHECKING:
+    from contraflow.runtime.meter import Meter
 
 __all__ = ["Consumed", "Names", "consume", "run_consumer"]
 
@@ -82,12 +87,14 @@ async def consume(
     replay: bool = False,
     group: str | None = None,
     drain: Drain | None = None,
+    metrics: Address | None = None,
     say: Callable[[str], None] = lambda said: None,
 ) -> Consumed:
     """Give a run's events to a consumer until the run is done and everything is read, or draining is asked for.
 
     It starts at ``start`` where its group has no position yet; with ``replay`` everywhere, and what it wrote before is
     written again, with the same keys. ``group`` keeps positions and dead letters of its own beside the consumer's.
+    ``metrics`` are served at an address, which it says.
 
     :raises ConsumerError: if the consumer cannot go on; nothing of the failed batch is committed.
     :raises RunStopped: if it failed for good in another way.
@@ -97,12 +104,12 @@ async def consume(
     wire = Wire(folder.run, folder.resolved["experiment"]["partitions"])
     names = Names(wire, consumer, group or consumer.name)
     register(folder, consumer)
-    async with open_log(folder) as log, drain_on_signals(drain):
+    async with open_log(folder) as log, drain_on_signals(drain), open_metrics(metrics, folder.run, log, say) as counted:
         ring = [] if folder.done else specs(folder.run, wire.partitions)  # it may have started before its run
         await log.create_topics([*ring, *names.topics])
         placed = await place(log, names.group, names.input, start, replay=replay)
         say(_introduction(names, start, replay, bool(placed)))
-        return await run_consumer(log, names, drain)
+        return await run_consumer(log, names, drain, counted.of(names.group_name) if counted else None)
 
 
 def _introduction(names: Names, start: Start, replay: bool, placed: bool) -> str:
@@ -115,8 +122,8 @@ def _introduction(names: Names, start: Start, replay: bool, placed: bool) -> str
     return f"{names.group_name} reads {topic} {where}{again}{writes}; its dead letters go to {names.dead}"
 
 
-async def run_consumer(log: Log, names: Names, drain: Drain) -> Consumed:
-    """Run a consumer whose topics exist, until the run is done and everything is read.
+async def run_consumer(log: Log, names: Names, drain: Drain, meter: Meter | None = None) -> Consumed:
+    """Run a consumer whose topics exist, until the run is done and everything is read; ``meter`` counts what it does.
 
     :raises ConsumerError: as ``consume`` does.
     :raises RunStopped: as ``consume`` does.
@@ -124,9 +131,9 @@ async def run_consumer(log: Log, names: Names, drain: Drain) -> Consumed:
     consumer = names.consumer
     async with open_caller(consumer) as caller:
         service = ConsumerService(names.wire, consumer, caller)
-        lanes = partial(
+        lanes: Service = partial(
             run_lanes,
-            log,
+            MeteredLog(log, meter) if meter else log,
             names.group,
             names.wire.topic(consumer.topic),
             service,
@@ -140,7 +147,10 @@ async def run_consumer(log: Log, names: Names, drain: Drain) -> Consumed:
         watch = partial(_drain_at_the_end, log, names, drain)
         why = ""
         try:
-            await Supervisor(drain).run({f"consumer {names.group_name}": lanes, f"watch over {names.wire.run}": watch})
+            counted = partial(meter.run, lanes) if meter else lanes
+            await Supervisor(drain).run(
+                {f"consumer {names.group_name}": counted, f"watch over {names.wire.run}": watch}
+            )
         except RunStopped as stopped:
             if not isinstance(stopped.__cause__, Fenced):
                 raise

@@ -163,7 +163,9 @@ class Meter:
             metrics.dead_letters.labels(*who, self._name(topic))  # 0, and not unknown, until there is one
         for topic, count in self._written.items():
             if topic.endswith(_DEAD):
-                metrics.dead_letters.labels(*who, self._name(topic.removesuffix(_DEAD))).inc(count)
+                metrics.dead_letters.labels(
+                    *who, self._name(topic.removesuffix(_DEAD).removesuffix(f".{self.service}"))
+                ).inc(count)
         for counts, series, name in (
             (self._read, metrics.records_in, self._name),
             (self._written, metrics.records_out, self._name),
