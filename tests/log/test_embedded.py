@@ -126,6 +126,23 @@ async def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     await log.close()
 
 
+async def test_a_log_of_format_1_is_brought_up_to_date_with_its_counts(tmp_path: Path) -> None:
+    decoder, plain = Position(7, "bits:no colon was in a bitmap", 12), Position(5)
+    async with await EmbeddedLog.open(tmp_path) as log:
+        await log.create_topics([("t", 1, "delete")])
+        producer = await log.producer("p")
+        old = Position(7, "12:" + decoder.metadata)
+        await producer.commit([Outgoing("t", 0, "a", b"")], group="decoder", positions={PART: old})
+        await producer.commit([], group="plain", positions={PART: plain})
+    connection = sqlite3.connect(tmp_path / "log.sqlite3")
+    connection.execute("ALTER TABLE positions DROP COLUMN records")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    for _ in range(2):  # once is enough
+        async with await EmbeddedLog.open(tmp_path) as log:
+            assert await log.groups() == {"decoder": {PART: decoder}, "plain": {PART: plain}}
+
+
 async def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     await (await open_log(tmp_path)).close()
     connection = sqlite3.connect(tmp_path / "log.sqlite3")
