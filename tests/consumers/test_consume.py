@@ -21,7 +21,7 @@ from contraflow.consumers import Consumer
 from contraflow.consumers.placing import place
 from contraflow.consumers.reading import records_of
 from contraflow.consumers.running import Consumed, Names, consume, run_consumer
-from contraflow.events import Steering, decode
+from contraflow.events import Steering, decode, encode
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
 from contraflow.monitor.topics import measure
@@ -211,6 +211,17 @@ async def test_one_that_retention_has_overtaken_is_told_so(log: Log) -> None:
         await place(log, "gone-1.late", [texts], 3, replay=True)
     assert await place(log, "gone-1.late", [texts], "beginning", replay=True) == [texts]
     assert (await log.positions("gone-1.late", [texts]))[texts].offset >= 20
+
+
+async def test_one_whose_place_is_lost_does_not_write_everything_again_by_itself(done: RunFolder, log: Log) -> None:
+    await log.create_topics([("read-1.lost", 4, "delete")])
+    await log.append([Outgoing("read-1.lost", 2, "read-1:1", encode(Length("read-1:1:base", 3)))])
+    with pytest.raises(
+        ConsumerError, match=r"read-1.lost holds output, and where read-1.lost had read to is not known"
+    ):
+        await consume(lengths_named("lost"), done)
+    assert (await consume(lengths_named("lost"), done, replay=True)).read == 600
+    assert (await consume(lengths_named("lost"), done)).read == 0
 
 
 def test_what_it_wrote_can_be_read_without_an_event_loop(done: RunFolder) -> None:

@@ -36,17 +36,22 @@ def read_start(text: str) -> Start:
 
 
 async def place(
-    log: Log, group: str, partitions: Sequence[Partition], start: Start, *, replay: bool
+    log: Log, group: str, partitions: Sequence[Partition], start: Start, *, replay: bool, output: str | None = None
 ) -> list[Partition]:
     """Put a group where it has no position yet, or, with ``replay``, everywhere; returns where it was put.
 
-    :raises ConsumerError: if the group's next record was dropped by retention, or an offset is not there any more.
+    ``output`` is the topic that it alone writes to.
+
+    :raises ConsumerError: if the group's next record was dropped by retention, an offset is not there any more, or the
+        group has written output and its positions are lost.
     """
     described = await log.describe(partitions[0].topic)
     at = await log.positions(group, partitions)
     if not replay:
         _check_kept(group, at, described)
         partitions = [p for p in partitions if p not in at]
+        if output is not None:
+            await _check_unwritten(log, group, [Partition(output, p.number) for p in partitions])
     offsets = await _offsets(log, partitions, start, described)
     async with anyio.create_task_group() as tasks:
         for partition, offset in offsets.items():
@@ -65,6 +70,16 @@ def _check_kept(group: str, at: Mapping[Partition, Position], described: Mapping
                 f"{begin}. What was dropped cannot be read again; go on with --replay --from beginning (of what is kept), "
                 "--from end, or a time"
             )
+
+
+async def _check_unwritten(log: Log, group: str, outputs: Sequence[Partition]) -> None:
+    described = await log.describe(outputs[0].topic) if outputs else {}
+    if await log.timestamps([(p, described[p].begin) for p in outputs]):
+        raise ConsumerError(
+            f"{outputs[0].topic} holds output, and where {group} had read to is not known any more (Kafka forgets it after "
+            "offsets.retention.minutes without the consumer). Start over with --replay: outputs are written again, with the "
+            "same keys; or go on with --replay --from a time"
+        )
 
 
 async def _offsets(

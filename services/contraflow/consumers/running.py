@@ -107,7 +107,9 @@ async def consume(
     async with open_log(folder) as log, drain_on_signals(drain), open_metrics(metrics, folder.run, log, say) as counted:
         ring = [] if folder.done else specs(folder.run, wire.partitions)  # it may have started before its run
         await log.create_topics([*ring, *names.topics])
-        placed = await place(log, names.group, names.input, start, replay=replay)
+        # another group beside the consumer's own may well write a second time
+        output = wire.topic(consumer.output.topic) if consumer.output and group in (None, consumer.name) else None
+        placed = await place(log, names.group, names.input, start, replay=replay, output=output)
         say(_introduction(names, start, replay, bool(placed)))
         return await run_consumer(log, names, drain, counted.of(names.group_name) if counted else None)
 
