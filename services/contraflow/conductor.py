@@ -17,10 +17,10 @@ from contraflow.log.protocol import Log
 from contraflow.results import read_topic
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
-from contraflow.topics import specs
+from contraflow.topics import qualified, specs
 from contraflow.wire import Wire
 
-__all__ = ["conduct", "fingerprint"]
+__all__ = ["conduct", "fingerprint", "refuse_a_taken_name"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,21 @@ def fingerprint(resolved: Resolved, asked: Asked) -> str:
     experiment["embedder"] = {k: v for k, v in experiment["embedder"].items() if k != "cache"}
     agreed = {**plain, "experiment": experiment, "pairs": None, "asked": asked.digest}
     return blake2b(msgspec.json.encode(agreed, order="sorted"), digest_size=16).hexdigest()
+
+
+async def refuse_a_taken_name(log: Log, run: str) -> None:
+    """Let no new run go on from the records of an older one of the same name.
+
+    :raises RunConflict: if the log holds some.
+    """
+    topics = sorted({at.topic for at, info in (await log.describe(qualified(run, ""))).items() if info.records != 0})
+    if topics:
+        raise RunConflict(
+            f"{run} would be a new run, and the log holds {len(topics)} topics with records of an older run of that name "
+            f"(such as {topics[0]}), whose folder is not here. Name the experiment differently, set another log.prefix, or "
+            f"delete the topics that begin with {qualified(run, '')} (after log.prefix). To go on with the older run, bring "
+            "its folder back."
+        )
 
 
 async def conduct(

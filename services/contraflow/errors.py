@@ -10,6 +10,9 @@ __all__ = [
     "FormatTooNew",
     "GeneratorError",
     "LogError",
+    "LogUnusable",
+    "OutOfRange",
+    "PositionsLost",
     "RunConflict",
 ]
 
@@ -37,7 +40,19 @@ class LogError(ContraflowError):
     """The log cannot be read or written."""
 
 
-class FormatTooNew(LogError):
+class LogUnusable(LogError):
+    """The log holds something, or lacks something, that no restart can mend."""
+
+
+class OutOfRange(LogUnusable):
+    """What is to be read next was dropped by retention."""
+
+
+class PositionsLost(LogUnusable):
+    """A service has written output, and where it had read to is not known any more."""
+
+
+class FormatTooNew(LogUnusable):
     """A log, a state or a cache was written by a newer version of contraflow."""
 
 

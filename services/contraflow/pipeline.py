@@ -161,7 +161,8 @@ class Ring:
     async def _embed(self) -> None:
         service = EmbedderService(self.wire, self._encodes.batcher, self._encodes.cache.fingerprint)
         log = self._log_of("embedder")
-        await run_lanes(log, f"{self.wire.run}.embedder", self.wire.topic("texts"), service, self.drain)
+        texts, output = self.wire.topic("texts"), self.wire.topic("embeddings")
+        await run_lanes(log, f"{self.wire.run}.embedder", texts, service, self.drain, output=output)
 
     def _clusterer(self) -> ClustererService:
         experiment, resolved = self.resolved.experiment, self.resolved

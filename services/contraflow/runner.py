@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ import anyio.to_thread
 from rich.console import Console
 
 from contraflow.asked import Asked, asked_by
-from contraflow.conductor import conduct, fingerprint
+from contraflow.conductor import conduct, fingerprint, refuse_a_taken_name
 from contraflow.configuration import Loaded, Resolved, experiment_from, load_experiment, resolve
+from contraflow.errors import ContraflowError
 from contraflow.events import Control, ControlAction, decode
 from contraflow.experiment import Experiment
 from contraflow.log.opening import open_log
@@ -31,7 +33,7 @@ from contraflow.monitor.progress import Follower
 from contraflow.pipeline import open_ring, services_of
 from contraflow.report.files import write_results
 from contraflow.results import Results, read_results, read_topic
-from contraflow.runs import RUNS, RunFolder, open_or_create, write_atomically
+from contraflow.runs import RUNS, RunFolder, list_runs, open_or_create, write_atomically
 from contraflow.runtime.children import child
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.signals import drain_on_signals
@@ -124,6 +126,7 @@ async def execute(
     Every service runs in this process, with ``metrics`` served there, or, with ``command``, in one of its own.
     """
     asked, resolved = await prepare(loaded)
+    known = {folder.run for folder in list_runs(runs)}
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)
     started = time.monotonic()
     drain = drain or Drain()
@@ -133,7 +136,11 @@ async def execute(
         folder.keep(resolved, asked.digest)
         folder.note("started", pid=os.getpid())
         _warn_of_unpaired(asked, console)
-        async with open_log(folder) as log, drain_on_signals(drain), _metrics(metrics, folder, log, console) as counted:
+        async with (
+            _open_log(folder, new=folder.run not in known) as log,
+            drain_on_signals(drain),
+            _metrics(metrics, folder, log, console) as counted,
+        ):
             wire = Wire(folder.run, resolved.experiment.partitions)
             async with _services(log, folder, resolved, asked, loaded.base_dir, drain, command, counted) as services:
                 console.print(f"{folder.run}: {_resuming(folder)}", highlight=False)
@@ -147,6 +154,21 @@ async def execute(
             raise failure
         results = await _finish(folder) if drain.why == "done" else None
     return Outcome(folder, folder.done, drain.why, seconds, results)
+
+
+@asynccontextmanager
+async def _open_log(folder: RunFolder, *, new: bool) -> AsyncIterator[Log]:
+    """The log of a run. A new run whose log cannot be had, or has its name already, leaves no folder behind."""
+    async with AsyncExitStack() as stack:
+        try:
+            log = await stack.enter_async_context(open_log(folder))
+            if new:
+                await refuse_a_taken_name(log, folder.run)
+        except ContraflowError:
+            if new:
+                await anyio.to_thread.run_sync(shutil.rmtree, folder.path)
+            raise
+        yield log
 
 
 async def prepare(loaded: Loaded) -> tuple[Asked, Resolved]:

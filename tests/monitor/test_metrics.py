@@ -216,7 +216,7 @@ async def test_a_process_is_not_well_before_its_log_has_answered_its_service(log
 
 async def test_a_fenced_service_is_not_well(log: EmbeddedLog) -> None:
     async def work(log: Log) -> None:
-        singleton = Singleton(log, Wire(RUN, 2), "sampler", ["regions"])
+        singleton = Singleton(log, Wire(RUN, 2), "sampler", ["regions"], "requests")
         _, reader = await singleton.start()
         try:
             while True:

@@ -37,7 +37,7 @@ class ClustererService:
         self._config = config
         self._drain = drain
         self._interval = interval
-        self._singleton = Singleton(log, wire, "clusterer", ["embeddings", "control"])
+        self._singleton = Singleton(log, wire, "clusterer", ["embeddings", "control"], "assignments")
         self._limit = DeadLetterLimit(wire.topic("embeddings"))
         self._dead: list[tuple[int, Outgoing]] = []
 

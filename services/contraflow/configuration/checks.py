@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contraflow.configuration.typed import Problem, nearest
-from contraflow.experiment import Arm, Experiment
+from contraflow.experiment import Arm, Experiment, Kafka
 
 __all__ = ["problems_of"]
 
@@ -25,6 +25,8 @@ def problems_of(experiment: Experiment) -> Iterator[Problem]:
     yield from _generator(experiment)
     yield from _prompts(experiment)
     yield from _budget(experiment)
+    if isinstance(experiment.log, Kafka):
+        yield from _kafka(experiment.log)
     if experiment.clusters.start != "auto" and experiment.clusters.start > experiment.clusters.max:
         yield Problem(("clusters", "start"), f"more than the {experiment.clusters.max} of clusters.max")
     low, high = experiment.validation.borderline
@@ -101,3 +103,23 @@ def _budget(experiment: Experiment) -> Iterator[Problem]:
     texts, arms = experiment.budget.texts, len(experiment.arms)
     if texts is not None and texts < arms:
         yield Problem(("budget", "texts"), f"{texts} is less than one text for each of {arms} arms")
+
+
+def _kafka(log: Kafka) -> Iterator[Problem]:
+    for server in log.kafka.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if colon and not (host and port.isdigit()):
+            yield Problem(("log", "kafka"), f'"{server}" is no address; write host:port, several separated by commas')
+    sasl, tls = log.security.startswith("SASL"), log.security.endswith("SSL")
+    for field in ("username", "password"):
+        if sasl and getattr(log, field) is None:
+            value = (
+                "env:NAME, the environment variable that holds it" if field == "password" else "the name of the account"
+            )
+            yield Problem(("log", field), f"missing; security {log.security} needs it: {value}")
+        elif not sasl and getattr(log, field) is not None:
+            yield Problem(
+                ("log", field), f"only read with security SASL_PLAINTEXT or SASL_SSL, and it is {log.security}"
+            )
+    if log.ca_file is not None and not tls:
+        yield Problem(("log", "ca_file"), f"only read with security SSL or SASL_SSL, and it is {log.security}")

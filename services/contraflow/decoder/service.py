@@ -6,19 +6,23 @@ import heapq
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
+from msgspec.structs import replace
 
 from contraflow.decoder.generator import Completion, Generator
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.events import EventError, Request, Text, decode, text_id
+from contraflow.log.limits import too_large
 from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, Record
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.members import own_partition, serve_partitions
 from contraflow.runtime.progress import MAX_SPAN, Progress
-from contraflow.wire import Wire, failed_text
+from contraflow.runtime.written import any_record
+from contraflow.wire import ARM, Wire, failed_text
 
 __all__ = ["Decoder"]
 
@@ -106,7 +110,8 @@ class Decoder:
         )
 
     async def _serve(self, partition: Partition) -> None:
-        async with own_partition(self._log, self._group, partition) as (producer, position, reader):
+        answered = partial(self._has_answered, partition.number)
+        async with own_partition(self._log, self._group, partition, answered) as (producer, position, reader):
             lane = _Lane(partition, producer, reader, Progress(position))
             try:
                 async with anyio.create_task_group() as tasks:
@@ -116,6 +121,10 @@ class Decoder:
                     lane.finished.set()
             finally:
                 self._forget(lane)
+
+    async def _has_answered(self, number: int) -> bool:
+        texts, arm = Partition(self._wire.topic("texts"), number), self._arm.encode()
+        return await any_record(self._log, [texts], lambda record: record.headers.get(ARM) == arm)
 
     def _forget(self, lane: _Lane) -> None:
         """Its requests are read again by whoever serves the partition next."""
@@ -148,11 +157,15 @@ class Decoder:
         self._finish(lane, record.offset, failed_text(record.key, self._arm, f"the request could not be read: {error}"))
 
     def _finish(self, lane: _Lane, offset: int, text: Text) -> None:
-        lane.outputs.append(
-            self._wire.out("texts", text.request_id, text, partition=lane.partition.number, arm=self._arm)
-        )
+        output = self._output(lane, text)
+        if (said := too_large([output])) is not None:
+            output = self._output(lane, replace(text, text="", thinking=None, finish_reason="error", error=said))
+        lane.outputs.append(output)
         lane.progress.finish(offset)
         lane.finished.set()
+
+    def _output(self, lane: _Lane, text: Text) -> Outgoing:
+        return self._wire.out("texts", text.request_id, text, partition=lane.partition.number, arm=self._arm)
 
     async def _generate_until_drained(self) -> None:
         async with anyio.create_task_group() as tasks:

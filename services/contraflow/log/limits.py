@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contraflow.errors import LogError
 from contraflow.log.protocol import Outgoing, Partition, Position
 
-__all__ = ["MAX_METADATA", "MAX_RECORD", "check"]
+__all__ = ["MAX_METADATA", "MAX_RECORD", "check", "too_large"]
 
 MAX_RECORD = 8 << 20
 MAX_METADATA = 3700
@@ -19,15 +19,22 @@ def check(outputs: Sequence[Outgoing], positions: Mapping[Partition, Position]) 
 
     :raises LogError: if a record or a position's metadata is too large.
     """
-    for output in outputs:
-        if output.value is not None and len(output.value) > MAX_RECORD:
-            raise LogError(
-                f"a record for {output.topic} (key {output.key!r}) has {len(output.value):,} bytes; the limit is "
-                f"{MAX_RECORD:,}"
-            )
+    if (said := too_large(outputs)) is not None:
+        raise LogError(said)
     for partition, position in positions.items():
         if len(position.metadata) > MAX_METADATA:
             raise LogError(
                 f"the metadata of a position in {partition.topic} has {len(position.metadata):,} characters; the limit "
                 f"is {MAX_METADATA:,}"
             )
+
+
+def too_large(outputs: Sequence[Outgoing]) -> str | None:
+    """What is wrong with the first record that no log could keep."""
+    for output in outputs:
+        if output.value is not None and len(output.value) > MAX_RECORD:
+            return (
+                f"a record for {output.topic} (key {output.key!r}) has {len(output.value):,} bytes; the limit is "
+                f"{MAX_RECORD:,}"
+            )
+    return None

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import anyio
 
 from contraflow.errors import ConfigurationError, GeneratorError, LogError
+from contraflow.log.limits import too_large
 from contraflow.log.protocol import Log, Outgoing, Partition, Position, Reader, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.members import own_partition, serve_partitions
 from contraflow.runtime.progress import grown
+from contraflow.runtime.written import any_record
 
 __all__ = ["INTERVAL", "Stateless", "process_or_bury", "run_lanes"]
 
@@ -49,14 +52,18 @@ async def run_lanes(
     interval: float = INTERVAL,
     gather: float = 0.0,
     dead: str | None = None,
+    output: str | None = None,
 ) -> None:
     """Run a service over its partitions of a topic, at most ``batch`` records at a time, until draining is requested.
 
     What is processed is committed as soon as the input is empty, or ``interval`` seconds after the last commit: a
     transaction costs a Kafka cluster the same however large it is. Fewer records than a batch wait for more until the
-    first is ``gather`` seconds old. ``dead`` takes the dead letters, if not the topic's own.
+    first is ``gather`` seconds old. ``dead`` takes the dead letters, if not the topic's own. ``output`` is a topic that
+    nobody else writes, to the same partitions.
+
+    :raises PositionsLost: if the group has no position where there is output.
     """
-    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch, interval, gather, dead)
+    lanes = _Lanes(log, group, service, drain, DeadLetterLimit(topic), batch, interval, gather, dead, output)
     await serve_partitions(log, group, topic, lanes.serve, drain)
 
 
@@ -72,6 +79,7 @@ class _Lanes:
         interval: float,
         gather: float,
         dead: str | None,
+        output: str | None,
     ) -> None:
         self._log = log
         self._group = group
@@ -82,9 +90,11 @@ class _Lanes:
         self._interval = interval
         self._gather = gather
         self._dead = dead
+        self._output = output
 
     async def serve(self, partition: Partition) -> None:
-        async with own_partition(self._log, self._group, partition) as (producer, position, reader):
+        has_written = partial(self._has_written, partition.number)
+        async with own_partition(self._log, self._group, partition, has_written) as (producer, position, reader):
             processed = position.records if position else 0
             outputs: list[Outgoing] = []
             last, due = -1, 0.0
@@ -98,6 +108,9 @@ class _Lanes:
                     at = {partition: Position(last + 1, records=processed)}
                     await producer.commit(outputs, group=self._group, positions=at)
                     outputs, last = [], -1
+
+    async def _has_written(self, number: int) -> bool:
+        return self._output is not None and await any_record(self._log, [Partition(self._output, number)])
 
     async def _take(self, reader: Reader) -> list[Record]:
         records = await self._drain.fetch(reader, self._batch)
@@ -119,6 +132,8 @@ async def process_or_bury(
     """
     try:
         outputs = await service.process(records)
+        if (said := too_large(outputs)) is not None:
+            raise ValueError(said)
     except (LogError, ConfigurationError, GeneratorError):
         raise  # the service or its surroundings are at fault, not the record
     except Exception as error:

@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from contraflow.errors import Fenced, FormatTooNew, LogError
+from contraflow.errors import Fenced, LogError, LogUnusable
 from contraflow.log.protocol import Log, Membership, Partition, Position, Producer, Reader
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.written import positions_lost
 
 __all__ = ["own_partition", "serve_partitions", "transactional_id"]
 
@@ -36,13 +37,18 @@ def transactional_id(group: str, partition: Partition) -> str:
 
 @asynccontextmanager
 async def own_partition(
-    log: Log, group: str, partition: Partition
+    log: Log, group: str, partition: Partition, has_written: Callable[[], Awaitable[bool]] | None = None
 ) -> AsyncIterator[tuple[Producer, Position | None, Reader]]:
-    """Own a partition for a group: its producer, where the previous owner left off, and a reader from there on."""
+    """Own a partition for a group: its producer, where the previous owner left off, and a reader from there on.
+
+    :raises PositionsLost: if that is not known although the group ``has_written``.
+    """
     # the fence comes first: only then is the committed position the last word of the previous owner
     producer = await log.producer(transactional_id(group, partition))
     try:
         position = (await log.positions(group, [partition])).get(partition)
+        if position is None and has_written is not None and await has_written():
+            raise positions_lost(group, f"{partition.topic} {partition.number}")
         reader = await log.reader({partition: position.offset if position else None})
         try:
             yield producer, position, reader
@@ -121,4 +127,4 @@ def _log_error(error: BaseException) -> LogError | None:
     if isinstance(error, BaseExceptionGroup):
         inner = [_log_error(e) for e in error.exceptions]
         return None if None in inner else inner[0]
-    return error if isinstance(error, LogError) and not isinstance(error, FormatTooNew) else None
+    return error if isinstance(error, LogError) and not isinstance(error, LogUnusable) else None

@@ -37,7 +37,7 @@ class SamplerService:
         self._drain = drain
         self._minutes = minutes
         self._clock = clock or Clock()
-        self._singleton = Singleton(log, wire, "sampler", ["regions"])
+        self._singleton = Singleton(log, wire, "sampler", ["regions"], "requests")
         self._regions: dict[int, Regions] = {}
 
     async def run(self) -> None:

@@ -61,7 +61,7 @@ class ValidatorService:
         self._config = config
         self._judges = judges
         self._drain = drain
-        self._singleton = Singleton(log, wire, "validator", ["regions", "assignments", "texts"])
+        self._singleton = Singleton(log, wire, "validator", ["regions", "assignments", "texts"], "hypotheses")
         self._regions: list[Regions] = []
 
     async def run(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from contraflow.errors import LogError
+from contraflow.errors import OutOfRange
 from contraflow.log.embedded.database import OFFSET_BITS
 from contraflow.log.protocol import Partition, Record
 
@@ -93,9 +93,9 @@ class EmbeddedReader:
         if start is None:
             self._next[partition] = start = first
         if start < first and cleanup != "compact":
-            raise LogError(
+            raise OutOfRange(
                 f"offset {start} of {partition.topic}/{partition.number} is out of range: records before {first} were "
-                "dropped by retention. Start from the beginning, or raise the topic's retention."
+                "dropped by retention. What was dropped cannot be read again; start from the beginning, or from another place."
             )
         return bool(start < end)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import aiokafka.errors as kafka
 
-from contraflow.errors import Fenced, LogError
+from contraflow.errors import ConfigurationError, Fenced, LogError
 from contraflow.log.limits import MAX_RECORD
 
 __all__ = ["LIMIT", "KafkaConnection", "in_words"]
@@ -42,14 +43,17 @@ class KafkaConnection:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options that every client of aiokafka takes."""
+        """The options that every client of aiokafka takes.
+
+        :raises ConfigurationError: if ``ca_file`` cannot be used.
+        """
         options: dict[str, Any] = {
             "bootstrap_servers": self.servers,
             "security_protocol": self.security,
             "request_timeout_ms": 10_000,
         }
         if self.security.endswith("SSL"):
-            options["ssl_context"] = ssl.create_default_context(cafile=self.ca_file)
+            options["ssl_context"] = _trust(self.ca_file)
         if self.security.startswith("SASL"):
             options["sasl_mechanism"] = self.mechanism
             options["sasl_plain_username"] = self.username
@@ -67,7 +71,28 @@ class KafkaConnection:
         return MAX_RECORD + _MARGIN
 
 
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"log.ca_file: {ca_file!r} cannot be used ({error.strerror or error}). Give the PEM file with the certificate of "
+            "the authority that signed the brokers' certificates."
+        ) from error
+
+
 _WORDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((ConnectionRefusedError,), "nothing listens there. Is it running, and is that its address as seen from here?"),
+    ((socket.gaierror,), "no host of that name is known here. Check log.kafka."),
+    (
+        (ssl.SSLCertVerificationError,),
+        "its certificate is not trusted, or is not for that host. Set log.ca_file to the certificate of the authority that "
+        "signed it, and use the name that it was made for.",
+    ),
+    (
+        (ssl.SSLError, ConnectionResetError),
+        "it ended the connection at once. Does that listener speak what log.security says?",
+    ),
     (
         (
             kafka.KafkaConnectionError,
@@ -76,7 +101,8 @@ _WORDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
             kafka.KafkaTimeoutError,
             TimeoutError,
         ),
-        "the cluster does not answer. Is it running, and is that its address as seen from here?",
+        "the cluster does not answer. Is it running, is that its address as seen from here, and does that listener speak "
+        "what log.security says?",
     ),
     (
         (kafka.AuthenticationFailedError, kafka.SaslAuthenticationFailed, kafka.UnsupportedSaslMechanismError),

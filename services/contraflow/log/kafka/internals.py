@@ -1,6 +1,7 @@
 """Every private name of aiokafka that contraflow touches. Made for the version below; tried on a real broker.
 
 - ``stop()`` of a producer waits for ever without brokers: ``hard_close`` does not.
+- a client that cannot connect says only that it cannot: ``refusal`` asks for the reason.
 - ``committed()`` answers "none" while a group's coordinator loads, which decodes everything again: ``fetch_positions``
   asks with OffsetFetch v7, which carries an error of its own and waits for open transactions.
 """
@@ -9,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     BrokerResponseError,
     KafkaConnectionError,
+    KafkaError,
     NodeNotReadyError,
     ProducerClosed,
     RequestTimedOutError,
@@ -35,7 +38,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-__all__ = ["AIOKAFKA", "fetch_positions", "hard_close"]
+__all__ = ["AIOKAFKA", "fetch_positions", "hard_close", "refusal"]
 
 AIOKAFKA = "0.14.0"
 
@@ -157,3 +160,18 @@ async def hard_close(producer: AIOKafkaProducer, limit: float = 2.0) -> None:
         sender.cancel()
         await asyncio.wait([sender], timeout=limit)
     producer._message_accumulator.fail_all(ProducerClosed())
+
+
+async def refusal(options: Mapping[str, Any]) -> Exception | None:
+    """Why a cluster does not let a client with these options in; None if it does now."""
+    reason: Exception | None = None
+    plain = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    for host, port, _ in collect_hosts(options["bootstrap_servers"], randomize=False):
+        try:
+            connection = await create_conn(host, port, **plain)
+        except (OSError, KafkaError) as error:
+            reason = reason or error
+        else:
+            connection.close()
+            return None
+    return reason

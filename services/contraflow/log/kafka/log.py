@@ -12,13 +12,15 @@ from uuid import uuid4
 import anyio
 from aiokafka import AIOKafkaConsumer, __version__
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
 from contraflow.errors import LogError
 from contraflow.log.kafka import topics as topic_admin
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
+from contraflow.log.kafka.coordinators import await_coordinators
 from contraflow.log.kafka.counts import WRITES, Appended, Counts, total, unpack
-from contraflow.log.kafka.internals import AIOKAFKA, fetch_positions
+from contraflow.log.kafka.internals import AIOKAFKA, fetch_positions, refusal
 from contraflow.log.kafka.membership import KafkaMembership
 from contraflow.log.kafka.producer import KafkaProducer
 from contraflow.log.kafka.reader import KafkaReader, consumer, stop
@@ -26,6 +28,9 @@ from contraflow.log.kafka.timestamps import Timestamps
 from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
 
 __all__ = ["KafkaLog"]
+
+_REASON = 2.0
+"""Seconds to find out why a cluster did not let us in; one that does not answer has taken its time already."""
 
 
 class KafkaLog:
@@ -44,14 +49,14 @@ class KafkaLog:
     async def open(cls, connection: KafkaConnection) -> KafkaLog:
         """Connect to a cluster.
 
-        :raises LogError: if it does not answer, or does not let us in.
+        :raises LogError: if it does not answer within 10 seconds or so, or does not let us in; the message says why.
         """
         _check_environment()
         admin = AIOKafkaAdminClient(**connection.options)
         offsets = consumer(connection)
         try:
             with in_words(connection, "connecting"), anyio.fail_after(LIMIT):
-                await admin.start()
+                await _connect(admin, connection)
                 await offsets.start()
         except BaseException:
             with anyio.move_on_after(2.0, shield=True):
@@ -71,9 +76,10 @@ class KafkaLog:
     # writing
 
     async def create_topics(self, topics: Iterable[tuple[str, int, Literal["delete", "compact"]]]) -> None:
-        """Create what does not exist; check what does."""
+        """Create what does not exist; check what does, and that the cluster can do transactions."""
         with in_words(self._connection, "creating topics"), anyio.fail_after(LIMIT):
             await topic_admin.create(self._admin, self._connection, topics)
+        await await_coordinators(self._admin, self._connection)
 
     async def append(self, records: Sequence[Outgoing]) -> list[int]:
         """Write records in a transaction of nobody else's."""
@@ -260,6 +266,16 @@ class KafkaLog:
                 await self._timestamps.close()
             await stop(self._offsets)
             await self._admin.close()
+
+
+async def _connect(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> None:
+    try:
+        await admin.start()
+    except KafkaConnectionError as error:
+        reason = None
+        with anyio.move_on_after(_REASON):
+            reason = await refusal(connection.options)
+        raise reason or error from error
 
 
 def _check_environment() -> None:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
-from contraflow.errors import LogError
+from contraflow.errors import OutOfRange
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
 from contraflow.log.protocol import Partition, Record
 
@@ -68,7 +68,7 @@ class KafkaReader:
                     found = await self._fetch(max_records, 0.2)
             except OffsetOutOfRangeError as error:
                 at = ", ".join(f"{self._topic(tp)} {tp.partition} at {offset}" for tp, offset in error.args[0].items())
-                raise LogError(
+                raise OutOfRange(
                     f"out of range: {at} lies before the first record that is kept (retention dropped it), or after the "
                     "last. What was dropped cannot be read again; start from the beginning, or from another place."
                 ) from error

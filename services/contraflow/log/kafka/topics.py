@@ -17,6 +17,7 @@ __all__ = ["create", "partitions_of"]
 
 Cleanup = Literal["delete", "compact"]
 
+_CLEANUP, _LARGEST = "cleanup.policy", "max.message.bytes"
 _CHANGELOG = {"segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.1"}
 """A restart reads the whole changelog: it is compacted early."""
 
@@ -26,7 +27,7 @@ async def create(
 ) -> None:
     """Create what does not exist, and wait until every broker knows of it.
 
-    :raises LogError: if a topic exists with other partitions or another clean-up.
+    :raises LogError: if a topic exists with other partitions, another clean-up, or takes smaller records.
     """
     wanted = {connection.prefix + name: (partitions, cleanup) for name, partitions, cleanup in topics}
     there = await partitions_of(admin, wanted)
@@ -35,13 +36,19 @@ async def create(
         await _create(admin, connection, new)
     while len(there := await partitions_of(admin, wanted)) < len(wanted):  # noqa: ASYNC110  # brokers tell nobody
         await anyio.sleep(0.05)
-    cleanups = await _cleanups(admin, wanted)
+    settings = await _settings(admin, wanted)
     for name, (partitions, cleanup) in wanted.items():
-        if (there[name], cleanups[name]) != (partitions, cleanup):
+        has = settings[name]
+        if (there[name], has[_CLEANUP]) != (partitions, cleanup):
             raise LogError(
-                f"topic {name!r} exists with {there[name]} partitions and clean-up {cleanups[name]!r}; asked for "
+                f"topic {name!r} exists with {there[name]} partitions and clean-up {has[_CLEANUP]!r}; asked for "
                 f"{partitions} and {cleanup!r}. A run keeps its topics as they are: start another run to change them, "
                 "or delete the topic if nothing needs it."
+            )
+        if int(has[_LARGEST]) < connection.max_request:
+            raise LogError(
+                f"topic {name!r} exists and takes records of {int(has[_LARGEST]):,} bytes; contraflow may write "
+                f"{connection.max_request:,}. Set its {_LARGEST} to that, or delete the topic if nothing needs it."
             )
 
 
@@ -76,15 +83,16 @@ async def _create(
             raise for_code(code)(f"topic {topic}: {said}")
 
 
-async def _cleanups(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, str]:
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": ""}) for name in topics]
+async def _settings(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+    asked = {_CLEANUP: "", _LARGEST: ""}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, asked) for name in topics]
     while True:
-        found: dict[str, str] = {}
+        found: dict[str, dict[str, str]] = {}
         responses: list[Any] = await admin.describe_configs(resources)
         for response in responses:
             for code, _, _, name, entries in response.resources:
                 if not code:
-                    found[name] = entries[0][1]
+                    found[name] = {entry[0]: entry[1] for entry in entries}
         if len(found) == len(resources):
             return found
         await anyio.sleep(0.05)  # right after its creation a topic may not be known everywhere
