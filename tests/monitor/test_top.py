@@ -16,8 +16,10 @@ import anyio
 import anyio.to_thread
 import pytest
 import yaml
+from click.testing import CliRunner
 from textual.pilot import Pilot
 
+from contraflow.cli import main
 from contraflow.monitor import top
 from contraflow.monitor.top import Top
 from contraflow.runs import RunFolder
@@ -90,7 +92,7 @@ async def test_it_comes_to_a_running_run_leaves_it_and_comes_again_when_it_is_do
         assert re.search(r"small-1 +(warm start|focus) .* \d\d:\d\d:\d\d", shown)
         assert "embedded log" in shown if log == "embedded" else f"Kafka at {log['kafka']}" in shown
         shown = await until(pilot, r"█.*% +[1-9]\d* of 600 texts +\d+\.\d/s +ETA \d")
-        assert re.search(r"\d+ clusters +\d+ claims +0 of 0 statements accepted +\$0\.00 spent", shown)
+        assert re.search(r"\d+ clusters +\d+ claims +\d+ of \d+ statements accepted +\$0\.00 spent", shown)
         assert re.search(r"sampler ─requests \d+\.\d/s─+┬▶ decoder base +\d", shown)
         await until(pilot, r"decoder\.tuned +\d+\.\d +[1-9]\d* +\d\.\d s")
         assert len(screen(pilot).split("\n")) == 24
@@ -154,6 +156,14 @@ async def test_an_error_of_the_log_is_shown_and_it_is_tried_again(
         shutil.rmtree(folder.log)
         kept.rename(folder.log)
         await until(pilot, r"Held back at|of 600 texts")
+
+
+def test_what_is_missing_is_told_before_a_screen_is_drawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = CliRunner().invoke(main, ["top", "nope", "--runs", str(tmp_path)])
+    assert (said.exit_code, "there is no run 'nope'" in said.output) == (2, True)
+    monkeypatch.setitem(sys.modules, "contraflow.monitor.top", None)
+    said = CliRunner().invoke(main, ["top", "nope", "--runs", str(tmp_path)])
+    assert (said.exit_code, "pip install 'contraflow[ui]'" in said.output) == (2, True)
 
 
 @pytest.mark.kafka

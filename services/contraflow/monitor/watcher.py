@@ -71,7 +71,8 @@ class Watcher:
             self._waits.append(waits)
         flowing = await flows(self._log, self._samples[0], now, self._folder.run)
         idle = now.at - (self._moved or self._came)
-        return View(self._state(standing, idle), idle, standing, *flowing, held(self._waits))
+        state = self._state(standing, idle)
+        return View(state, idle, standing, *flowing, held(self._waits) if state == "running" else None)
 
     def _note(self, now: Sample) -> None:
         if self._samples and _ends(self._samples[-1]) != _ends(now):

@@ -15,6 +15,8 @@ from contraflow.wire import Wire, partition_of
 
 __all__ = ["SamplerService"]
 
+_ALL = 1 << 62
+
 
 class SamplerService:
     """Plans an epoch as soon as the Regions that it depends on are there; writes ``complete`` after the last.
@@ -56,11 +58,14 @@ class SamplerService:
                 await self._singleton.close()
 
     async def _read(self, reader: Reader) -> None:
-        for record in await self._drain.fetch(reader, 100):
+        records = await self._drain.fetch(reader, 100)
+        for record in records:
             regions = decode(record.value or b"", Regions)
             self._singleton.backlog.read(Partition(record.topic, 0), record.offset, regions.epoch)
             if not regions.final:
                 self._regions[regions.epoch] = regions
+        if records and self._sampler.complete is not None:
+            await self._commit([])  # no plan will need them: nobody should think that it is behind
 
     async def _plan_what_can_be(self, started: float) -> None:
         while self._sampler.complete is None and not self._drain.requested:
@@ -77,7 +82,8 @@ class SamplerService:
 
     async def _commit(self, outputs: list[Outgoing]) -> None:
         planned_from = self._sampler.epoch - self._sampler.config.in_flight
-        await self._singleton.commit(outputs, self._sampler.dump(), planned_from)
+        needed_no_more = _ALL if self._sampler.complete is not None else planned_from
+        await self._singleton.commit(outputs, self._sampler.dump(), needed_no_more)
 
     def _outputs(self, plan: Plan) -> list[Outgoing]:
         wire = self._wire
