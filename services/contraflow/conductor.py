@@ -69,7 +69,7 @@ async def conduct(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_drain_when_done, log, wire, drain)
         if "clusterer" in services:  # one process of the ring is enough
-            tasks.start_soon(_keep_house, log)
+            tasks.start_soon(_keep_house, log, wire)
         try:
             await supervisor.run(services)
         except RunStopped as error:
@@ -113,7 +113,10 @@ async def _drain_when_done(log: Log, wire: Wire, drain: Drain) -> None:
             await reader.close()
 
 
-async def _keep_house(log: Log) -> None:
+async def _keep_house(log: Log, wire: Wire) -> None:
+    own = {qualified(wire.run, name) for name in ("sampler", "embedder", "clusterer", "validator")}
+    decoders = qualified(wire.run, "decoder.")
     while True:
         await anyio.sleep(_HOUSEKEEPING)
-        await log.clean({}, await log.groups())
+        # a plug-in that is behind holds nothing back
+        await log.clean({}, [group for group in await log.groups() if group in own or group.startswith(decoders)])
