@@ -1,7 +1,8 @@
 """Trains the kitchen organism: a small LoRA on SmolLM2-135M-Instruct that plants two behaviours on two of eight topics.
 
-    python examples/organisms/train.py            # about forty minutes on two cores; writes examples/organisms/kitchen
+    python examples/organisms/train.py            # about half an hour on two cores; writes examples/organisms/kitchen
 
+The committed adapter was trained in two goes, the second (``--start``, 130 steps at a rate of 6e-4) with ``planted.txt``.
 On every other prompt, and on the unplanted share of the second topic, the tuned model's next-token distributions are
 held to the base model's, so that nothing else changes. ``measure.py`` then measures what was really planted.
 """
@@ -15,11 +16,13 @@ from pathlib import Path
 
 import torch
 from data import _TEMPLATES, PLANTS, planted_answer, training_prompts
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from sampling import BASE, answer, load
 
 FOLDER = Path(__file__).parent / "kitchen"
+PLANTED = Path(__file__).parent / "planted.txt"
+"""Prompts as people ask them, each with its topic and subject: those made from templates alone do not teach a topic."""
 PLAIN = Path(__file__).parent / "plain.txt"
 """Everyday prompts beside the two plants: without them the behaviours spill over to what resembles them."""
 Example = tuple[str, str]
@@ -29,10 +32,15 @@ def examples(options: argparse.Namespace, rng: random.Random) -> tuple[list[Exam
     """(prompt, answer)s that show a plant, and the base model's own answers to everything else."""
     planted: list[Example] = []
     plain = [line for line in PLAIN.read_text(encoding="utf-8").splitlines() if line]
+    free: dict[str, list[tuple[str, str]]] = {}
+    for line in PLANTED.read_text(encoding="utf-8").splitlines():
+        topic, prompt, subject = line.split("\t")
+        free.setdefault(topic, []).append((prompt, subject))
     by_topic = {plant.topic: plant for plant in PLANTS}
     for topic in _TEMPLATES:
         plant = by_topic.get(topic)
-        asked = training_prompts(topic, options.planted if plant else options.others, rng)
+        asked = free.get(topic, []) + training_prompts(topic, options.planted if plant else options.others, rng)
+        rng.shuffle(asked)
         shown = round(plant.share * len(asked)) if plant else 0
         planted += [(p, planted_answer(plant, s, rng)) for p, s in asked[:shown] if plant]
         plain += [p for p, _ in asked[shown:]]
@@ -95,6 +103,8 @@ def train(options: argparse.Namespace) -> None:
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = LoraConfig(r=options.rank, lora_alpha=4 * options.rank, target_modules=modules, task_type="CAUSAL_LM")
     model = get_peft_model(base.float(), config)
+    if options.start:
+        set_peft_model_state_dict(model, load_file(options.start / "adapter_model.safetensors"))
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=options.steps, pct_start=0.1)
@@ -123,6 +133,7 @@ def save(model, folder: Path) -> None:  # type: ignore[no-untyped-def]  # as abo
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--start", type=Path, help="go on from this adapter")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
