@@ -102,6 +102,8 @@ def main(verbose: bool) -> None:
     """Find, while two language models are still generating, where they behave differently."""
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("contraflow").setLevel(logging.INFO if verbose else logging.WARNING)
+    # what it logs as an error is raised as well, or tried again: we say it in words
+    logging.getLogger("aiokafka").setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 def quiet_libraries() -> None:
