@@ -177,7 +177,7 @@ async def test_a_cluster_that_does_not_answer_is_told_in_words(
     config = (folder.path / "config.json").read_text()
     (folder.path / "config.json").write_text(config.replace(kafka, "127.0.0.1:1"))
     async with Top(folder, every=0.2).run_test(size=(80, 24)) as pilot:
-        shown = await until(pilot, r"the cluster does not answer")
+        shown = await until(pilot, r"! connecting on Kafka at 127\.0\.0\.1:1: ")
         assert "Is it running, and is that its address" in re.sub(r"\s+", " ", shown)
         await pilot.press("q")
     assert pilot.app.return_code == 0

@@ -73,8 +73,9 @@ async def sample(log: Log, run: str) -> Sample:
     """Look at a run's topics and groups."""
     ours = f"{run}."
     # positions first: what a group has processed was appended before
-    groups = await log.groups(ours)
-    return Sample(time.monotonic(), await log.describe(ours), groups)
+    groups, before = await log.groups(ours), time.monotonic()
+    partitions = await log.describe(ours)
+    return Sample((before + time.monotonic()) / 2, partitions, groups)
 
 
 async def flows(log: Log, before: Sample, after: Sample, run: str) -> tuple[list[TopicFlow], list[GroupFlow]]:
