@@ -308,14 +308,17 @@ async def test_a_commit_that_nobody_answers_fails_in_time_and_is_there_whole_or_
     async with opened(own.servers) as go:
         log = await go()
         producer = await log.producer("worker")
+        await producer.commit([Outgoing("out", 0, "a", b"v")], group="g", positions={ALL[0]: Position(1)})
         own.signal(signal.SIGSTOP)
         started = time.monotonic()
         try:
             with pytest.raises(LogError, match="does not answer"):
-                await producer.commit([Outgoing("out", 0, "a", b"v")], group="g", positions={ALL[0]: Position(1)})
+                await producer.commit([Outgoing("out", 0, "b", b"v")], group="g", positions={ALL[0]: Position(2)})
         finally:
             own.signal(signal.SIGCONT)
         assert time.monotonic() - started < 40
+        with pytest.raises(LogError, match="ended with an earlier failure"):
+            await producer.commit([Outgoing("out", 0, "c", b"v")])
         await until(lambda: answers(log), 90)
         await (await log.producer("worker")).close()
-        assert len(await copies(log)) == len(await log.positions("g", [ALL[0]]))
+        assert len(await copies(log)) == (await log.positions("g", [ALL[0]]))[ALL[0]].offset
