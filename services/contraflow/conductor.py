@@ -80,15 +80,16 @@ async def conduct(
 
 
 async def _agree(log: Log, wire: Wire, drain: Drain, config: str, *, declares: bool) -> None:
-    waits = False
-    while (declared := await _declared(log, wire)) is None and not drain.requested:
-        if declares:
-            control = Control(run=wire.run, action=ControlAction.RUN, config=config)
-            await log.append([wire.out("control", f"{wire.run}:config", control)])
-        elif not waits:
-            waits = True
-            logger.warning("waiting for the sampler of %s to start the run", wire.run)
-        await drain.unless(anyio.sleep(0.0 if declares else _WAIT))
+    declared = await _declared(log, wire)
+    if declared is None and declares:
+        control = Control(run=wire.run, action=ControlAction.RUN, config=config)
+        await log.append([wire.out("control", f"{wire.run}:config", control)])
+        return
+    if declared is None:
+        logger.warning("waiting for the sampler of %s to start the run", wire.run)
+    while declared is None and not drain.requested:
+        await drain.unless(anyio.sleep(_WAIT))
+        declared = await _declared(log, wire)
     if declared is not None and declared != config:
         raise RunConflict(
             f"{wire.run} was started with another configuration than this service's. Start every service of a run with "

@@ -135,6 +135,7 @@ async def test_what_a_run_counts_is_what_its_topics_hold(
         samples = await scraped(url)
         status, _ = await health_at(url)
         topics = {name: await read_topic(log, ring.wire, name) for name in TOPICS}
+    topics["control"] = topics["control"][1:]  # the first declares the run, which no service does
     assert status == 200  # a service that came to its end is well
     assert len(topics["texts"]) == 1000
     for name, records in topics.items():
