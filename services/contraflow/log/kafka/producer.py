@@ -47,8 +47,8 @@ class KafkaProducer:
     async def start(self) -> None:
         """Fence every earlier owner; its transaction has ended when this returns."""
         try:
-            with in_words(self._connection, f"starting the producer {self._id}"), anyio.fail_after(LIMIT):
-                await self._producer.start()
+            with in_words(self._connection, f"starting the producer {self._id}"), anyio.fail_after(LIMIT, shield=True):
+                await self._producer.start()  # cancelled half way it would leave its connection open
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await hard_close(self._producer)

@@ -51,8 +51,9 @@ class KafkaReader:
         prefix = self._connection.prefix
         at = {TopicPartition(prefix + p.topic, p.number): offset for p, offset in start.items()}
         self._partitions = list(at)
+        with in_words(self._connection, "starting to read"), anyio.fail_after(LIMIT, shield=True):
+            await self._consumer.start()  # cancelled half way it would leave its connection open
         with in_words(self._connection, "starting to read"), anyio.fail_after(LIMIT):
-            await self._consumer.start()
             self._consumer.assign(self._partitions)
             unknown = [tp for tp, offset in at.items() if offset is None]
             begins = await self._consumer.beginning_offsets(unknown) if unknown else {}
