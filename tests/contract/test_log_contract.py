@@ -236,6 +236,8 @@ async def test_counts_are_exact_through_every_kind_of_commit_and_a_restarted_pro
     for partition, records in counted.items():
         assert len(await read_all(log, partition)) == records
     assert set(await log.groups("g2")) == {"g2"}
+    assert await log.overview() == (await log.describe(), await log.groups())
+    assert set((await log.overview("g2")).groups) == {"g2"}
     for producer in producers:
         await producer.close()
 

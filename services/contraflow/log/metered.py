@@ -9,6 +9,7 @@ from contraflow.log.protocol import (
     Log,
     Membership,
     Outgoing,
+    Overview,
     Partition,
     PartitionInfo,
     Position,
@@ -76,6 +77,10 @@ class MeteredLog:
     async def groups(self, prefix: str = "") -> dict[str, dict[Partition, Position]]:
         """As the log does."""
         return await self._log.groups(prefix)
+
+    async def overview(self, prefix: str = "") -> Overview:
+        """As the log does."""
+        return await self._log.overview(prefix)
 
     async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """As the log does."""

@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Log", "Membership", "Outgoing", "Partition", "PartitionInfo", "Position", "Producer", "Reader", "Record"]
+__all__ = [
+    "Log",
+    "Membership",
+    "Outgoing",
+    "Overview",
+    "Partition",
+    "PartitionInfo",
+    "Position",
+    "Producer",
+    "Reader",
+    "Record",
+]
 
 
 class Partition(NamedTuple):
@@ -65,6 +76,13 @@ class PartitionInfo(NamedTuple):
     end: int
     records: int | None
     bytes: int | None
+
+
+class Overview(NamedTuple):
+    """Partitions and groups' positions at about the same moment."""
+
+    partitions: Mapping[Partition, PartitionInfo]
+    groups: Mapping[str, Mapping[Partition, Position]]
 
 
 class Reader(Protocol):
@@ -176,6 +194,10 @@ class Log(Protocol):
 
     async def groups(self, prefix: str = "") -> dict[str, dict[Partition, Position]]:
         """The committed positions of the groups whose names begin with ``prefix``, for monitors."""
+        ...
+
+    async def overview(self, prefix: str = "") -> Overview:
+        """What ``describe`` and ``groups`` give, at once and for less, for monitors that look often."""
         ...
 
     async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:

@@ -50,15 +50,18 @@ class Follower:
         self._seen: deque[tuple[float, int]] = deque()
         self.standing = Standing(budget=budget or 0)
 
-    async def look(self, now: float) -> Standing:
-        """Where the run stands at ``now`` (seconds of any steady clock)."""
+    async def look(self, now: float, texts: dict[str, int] | None = None) -> Standing:
+        """Where the run stands at ``now`` (seconds of any steady clock).
+
+        ``texts`` are the requests that each arm has answered, if they are known already.
+        """
         if self._reader is None:
             topics = ("regions", "steering", "verdicts", "control")
             self._reader = await self._log.reader({p: None for topic in topics for p in self._wire.all(topic)})
         while records := await self._reader.fetch(1000, wait=0.0):
             for record in _that_count(records):
                 self._take(record.topic.removeprefix(f"{self._wire.run}."), record.value or b"")
-        self.standing.texts = await answered(self._log, self._wire, self._arms)
+        self.standing.texts = texts or await answered(self._log, self._wire, self._arms)
         self._time(now)
         return self.standing
 

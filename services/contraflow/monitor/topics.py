@@ -72,10 +72,9 @@ async def measure(folder: RunFolder, seconds: float) -> dict[str, list[dict[str,
 async def sample(log: Log, run: str) -> Sample:
     """Look at a run's topics and groups."""
     ours = f"{run}."
-    # positions first: what a group has processed was appended before
-    groups, before = await log.groups(ours), time.monotonic()
-    partitions = await log.describe(ours)
-    return Sample((before + time.monotonic()) / 2, partitions, groups)
+    before = time.monotonic()
+    found = await log.overview(ours)
+    return Sample((before + time.monotonic()) / 2, *found)
 
 
 async def flows(log: Log, before: Sample, after: Sample, run: str) -> tuple[list[TopicFlow], list[GroupFlow]]:

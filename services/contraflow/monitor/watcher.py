@@ -65,7 +65,7 @@ class Watcher:
         if not topics.issuperset(map(self._wire.topic, _FOLLOWED)):
             return View("not started")
         self._note(now)
-        standing = await self._follower.look(now.at)
+        standing = await self._follower.look(now.at, self._answered(now))
         waits = waiting(now, self._folder.run, self._shape, complete=standing.phase == "finishing")
         if waits is not None:
             self._waits.append(waits)
@@ -80,6 +80,10 @@ class Watcher:
         self._samples.append(now)
         while len(self._samples) > 2 and self._samples[1].at <= now.at - _WINDOW:
             self._samples.popleft()
+
+    def _answered(self, now: Sample) -> dict[str, int]:
+        groups = {arm: now.groups.get(f"{self._folder.run}.decoder.{arm}", {}) for arm in self._shape.arms}
+        return {arm: sum(position.records or 0 for position in at.values()) for arm, at in groups.items()}
 
     def _state(self, standing: Standing, idle: float) -> State:
         if standing.phase == "done":

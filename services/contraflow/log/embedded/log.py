@@ -21,7 +21,7 @@ from contraflow.log.embedded.database import OFFSET_BITS, Synchronous, connect, 
 from contraflow.log.embedded.reader import EmbeddedReader
 from contraflow.log.embedded.writer import Writer
 from contraflow.log.limits import check
-from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
+from contraflow.log.protocol import Outgoing, Overview, Partition, PartitionInfo, Position
 
 __all__ = ["EmbeddedLog", "EmbeddedProducer"]
 
@@ -233,6 +233,11 @@ class EmbeddedLog:
         return {
             Partition(topic, number): PartitionInfo(*info) for topic, number, *info in rows if topic.startswith(prefix)
         }
+
+    async def overview(self, prefix: str = "") -> Overview:
+        """What ``groups`` and ``describe`` give."""
+        groups = await self.groups(prefix)
+        return Overview(await self.describe(prefix), groups)
 
     async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """The timestamp of the first record at or after each offset."""

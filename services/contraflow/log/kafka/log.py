@@ -19,13 +19,13 @@ from contraflow.errors import LogError
 from contraflow.log.kafka import topics as topic_admin
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
 from contraflow.log.kafka.coordinators import await_coordinators
-from contraflow.log.kafka.counts import WRITES, Appended, Counts, total, unpack
+from contraflow.log.kafka.counts import WRITES, Counts, total, unpack
 from contraflow.log.kafka.internals import AIOKAFKA, fetch_positions, refusal
 from contraflow.log.kafka.membership import KafkaMembership
 from contraflow.log.kafka.producer import KafkaProducer
 from contraflow.log.kafka.reader import KafkaReader, consumer, stop
 from contraflow.log.kafka.timestamps import Timestamps
-from contraflow.log.protocol import Outgoing, Partition, PartitionInfo, Position
+from contraflow.log.protocol import Outgoing, Overview, Partition, PartitionInfo, Position
 
 __all__ = ["KafkaLog"]
 
@@ -43,6 +43,7 @@ class KafkaLog:
         self._appender: KafkaProducer | None = None
         self._appending = anyio.Lock()
         self._timestamps: Timestamps | None = None
+        self._coordinators: dict[str, int] = {}
         self._looking = anyio.Lock()
 
     @classmethod
@@ -108,7 +109,8 @@ class KafkaLog:
         """
         if not retain:
             return 0
-        needed = [await self._positions(group, None) for group in groups]
+        committed = [await self._committed(group) for group in groups]
+        needed = [{p: position for p, (position, _) in at.items()} for at in committed]
         gone = 0
         with in_words(self._connection, "dropping old records"), anyio.fail_after(LIMIT):
             for topic, (age, size) in retain.items():
@@ -181,57 +183,59 @@ class KafkaLog:
     async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:
         """The committed positions of a group, none of an open transaction."""
         wanted = list(partitions)
-        return await self._positions(group, wanted) if wanted else {}
-
-    async def _positions(self, group: str, partitions: Sequence[Partition] | None) -> dict[Partition, Position]:
-        return {p: position for p, (position, _) in (await self._committed(group, partitions)).items()}
+        committed = await self._committed(group, wanted) if wanted else {}
+        return {p: position for p, (position, _) in committed.items()}
 
     async def _committed(
-        self, group: str, partitions: Sequence[Partition] | None = None
+        self, group: str, partitions: Sequence[Partition] | None = None, coordinators: dict[str, int] | None = None
     ) -> dict[Partition, tuple[Position, Counts]]:
         prefix = self._connection.prefix
         asked = None if partitions is None else [(prefix + p.topic, p.number) for p in partitions]
         with in_words(self._connection, f"reading the positions of {group}"), anyio.fail_after(LIMIT):
-            found = await fetch_positions(self._admin, prefix + group, asked)
+            found = await fetch_positions(self._admin, prefix + group, asked, coordinators)
         return {Partition(t.removeprefix(prefix), n): unpack(*at) for (t, n), at in found.items()}
 
     async def groups(self, prefix: str = "") -> dict[str, dict[Partition, Position]]:
         """The committed positions of the groups whose names begin with the connection's prefix and with ``prefix``."""
-        names = [name for name in await self._groups(prefix) if not name.endswith(WRITES)]
-        found = {name: await self._positions(name, None) for name in names}
-        return {name: positions for name, positions in found.items() if positions}
-
-    async def _groups(self, prefix: str) -> list[str]:
-        ours = self._connection.prefix
-        with in_words(self._connection, "listing groups"), anyio.fail_after(LIMIT):
-            listed = await self._admin.list_consumer_groups()
-        return sorted(name.removeprefix(ours) for name, *_ in listed if name.startswith(ours + prefix))
+        return _positions(await self._groups(prefix))
 
     async def describe(self, prefix: str = "") -> dict[Partition, PartitionInfo]:
         """Every partition of the topics whose names begin with the connection's prefix and with ``prefix``.
 
         Records and bytes are what the groups whose names begin so have counted; None where they counted nothing.
         """
+        return dict((await self.overview(prefix)).partitions)
+
+    async def overview(self, prefix: str = "") -> Overview:
+        """What ``describe`` and ``groups`` give: the groups' metadata tell both."""
+        begins, ends = await self._offsets_of(prefix)
+        groups = await self._groups(prefix)
+        appended = total(counts for positions in groups.values() for _, counts in positions.values())
+        partitions = {
+            p: PartitionInfo(begin, ends[p], *appended.get(p, (None, None) if ends[p] else (0, 0)))
+            for p, begin in begins.items()
+        }
+        return Overview(partitions, _positions(groups))
+
+    async def _offsets_of(self, prefix: str) -> tuple[dict[Partition, int], dict[Partition, int]]:
+        """The begins and the ends of partitions."""
         ours = self._connection.prefix
         with in_words(self._connection, "describing topics"), anyio.fail_after(LIMIT):
-            names = [
-                n for n in await self._admin.list_topics() if n.startswith(ours + prefix) and not n.startswith("__")
-            ]
-            there = await topic_admin.partitions_of(self._admin, names) if names else {}
-            tps = [TopicPartition(name, i) for name, count in sorted(there.items()) for i in range(count)]
+            there = await topic_admin.partitions_of(self._admin, None)
+            names = sorted(name for name in there if name.startswith(ours + prefix) and not name.startswith("__"))
+            tps = [TopicPartition(name, i) for name in names for i in range(there[name])]
             begins = await self._offsets.beginning_offsets(tps) if tps else {}
             ends = await self._offsets.end_offsets(tps) if tps else {}
-        counted = await self._appended(prefix)
-        found = {}
-        for tp in tps:
-            partition = Partition(tp.topic.removeprefix(ours), tp.partition)
-            nothing = (None, None) if ends[tp] else (0, 0)
-            found[partition] = PartitionInfo(begins[tp], ends[tp], *counted.get(partition, nothing))
-        return found
+        partitions = {tp: Partition(tp.topic.removeprefix(ours), tp.partition) for tp in tps}
+        return {p: begins[tp] for tp, p in partitions.items()}, {p: ends[tp] for tp, p in partitions.items()}
 
-    async def _appended(self, prefix: str) -> dict[Partition, Appended]:
-        committed = [await self._committed(name) for name in await self._groups(prefix)]
-        return total(counts for positions in committed for _, counts in positions.values())
+    async def _groups(self, prefix: str) -> dict[str, dict[Partition, tuple[Position, Counts]]]:
+        ours = self._connection.prefix
+        with in_words(self._connection, "listing groups"), anyio.fail_after(LIMIT):
+            listed = await self._admin.list_consumer_groups()
+        names = sorted(name.removeprefix(ours) for name, *_ in listed if name.startswith(ours + prefix))
+        # only here: who takes a partition over must not ask a broker that was its group's coordinator once
+        return {name: await self._committed(name, None, self._coordinators) for name in names}
 
     async def timestamps(self, at: Iterable[tuple[Partition, int]]) -> dict[tuple[Partition, int], int]:
         """The timestamp of the first committed record at or after each offset."""
@@ -276,6 +280,14 @@ async def _connect(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> N
         with anyio.move_on_after(_REASON):
             reason = await refusal(connection.options)
         raise reason or error from error
+
+
+def _positions(
+    groups: Mapping[str, Mapping[Partition, tuple[Position, Counts]]],
+) -> dict[str, dict[Partition, Position]]:
+    """The positions of those groups that read."""
+    reading = {name: at for name, at in groups.items() if at and not name.endswith(WRITES)}
+    return {name: {p: position for p, (position, _) in at.items()} for name, at in reading.items()}
 
 
 def _check_environment() -> None:

@@ -40,6 +40,7 @@ class Timestamps:
                 places = dict(left)  # one of each partition: a consumer is at one place of it at a time
                 found.update(await self._look(places))
                 left -= set(places.items())
+            self._consumer.assign([])  # else it would go on to read what comes
         return found
 
     async def _look(self, places: Mapping[Partition, int]) -> dict[Place, int]:

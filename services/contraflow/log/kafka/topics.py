@@ -52,9 +52,9 @@ async def create(
             )
 
 
-async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str]) -> dict[str, int]:
-    """The partitions of those topics that exist and are ready."""
-    described = await admin.describe_topics(list(topics))
+async def partitions_of(admin: AIOKafkaAdminClient, topics: Iterable[str] | None) -> dict[str, int]:
+    """The partitions of those topics that exist and are ready; of every topic if None."""
+    described = await admin.describe_topics(None if topics is None else list(topics))
     return {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"] and t["partitions"]}
 
 
