@@ -87,6 +87,7 @@ dying = replace(writer, function=dies, batch=50, gather=0.0)
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_texts_by_the_hour_are_each_there_once_though_it_is_killed_between_the_file_and_the_commit(
     done: RunFolder, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

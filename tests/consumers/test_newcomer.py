@@ -62,7 +62,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("log", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.mark.parametrize("log", ["embedded", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.long])])
 def test_five_commands_lead_from_nothing_to_records(
     log: str, environment: dict[str, str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

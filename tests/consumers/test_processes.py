@@ -72,6 +72,7 @@ def wait_until(true: Callable[[], Any], limit: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_one_that_is_killed_again_and_again_loses_nothing_and_writes_nothing_twice(
     done: RunFolder, start: Start, tmp_path: Path
@@ -101,6 +102,7 @@ def test_sigterm_finishes_what_it_holds_and_exits_with_0(done: RunFolder, start:
     assert f"{len(counts)} written" in said
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_beside_a_run_that_goes_on_it_ends_with_the_run_and_has_read_everything(
     plain: dict[str, Any], start: Start, tmp_path: Path

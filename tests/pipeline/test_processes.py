@@ -126,16 +126,16 @@ def test_ctrl_c_drains_every_process(file: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_service_that_no_restart_can_mend_stops_the_run_in_its_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_service_that_no_restart_can_mend_stops_the_run_in_its_words(tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump({**EXPERIMENT, "embedder": {"model": "nobody/nothing"}}))
+    (tmp_path / "prompts.txt").write_text("How do I boil an egg?\nWhere is Lima?\n")
+    arms = {"base": {"model": "mine"}, "tuned": {"model": "mine"}}
+    own = {"generator": {"backend": "nothing:here"}, "prompts": {"path": "prompts.txt"}}
+    path.write_text(yaml.safe_dump({**EXPERIMENT, "arms": arms, **own}))
     run = start("run", path, "--processes", "--runs", tmp_path / "runs")
     said, _ = run.communicate(timeout=60)
     assert run.returncode == 2
-    assert "embedder.model: model 'nobody/nothing' was not found" in said
+    assert "generator.backend: cannot import 'nothing:here'" in said
 
 
 @pytest.fixture
@@ -188,6 +188,7 @@ def on_kafka(servers: str, tmp_path: Path) -> tuple[str, ...]:
     return ("--set", f"log.kafka={servers}", "--set", f"log.prefix={prefix}")
 
 
+@pytest.mark.long
 @pytest.mark.kafka
 def test_on_kafka_one_process_finds_what_it_finds_on_the_embedded_log(
     file: Path, undisturbed: dict[str, str], kafka: str, tmp_path: Path
