@@ -70,6 +70,7 @@ def test_an_address_where_nothing_listens_is_told_at_once(refused: Refused) -> N
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.long
 @pytest.mark.timeout(40)
 def test_an_address_that_does_not_answer_is_told_in_bounded_time(refused: Refused) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -362,6 +363,7 @@ def test_an_answer_that_no_log_takes_closes_its_pair(
     assert sum(a.failed for a in results.assignments) == len(failed) / 2
 
 
+@pytest.mark.long
 @kafka_test
 @slow
 def test_a_cluster_that_can_do_no_transactions(

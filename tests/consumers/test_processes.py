@@ -121,6 +121,7 @@ def test_beside_a_run_that_goes_on_it_ends_with_the_run_and_has_read_everything(
     assert written(folder, "lengths") == Counter(list(texts(folder)))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_a_second_copy_takes_over_or_takes_its_part_and_nothing_is_written_twice(
     done: RunFolder, start: Start, tmp_path: Path

@@ -208,6 +208,7 @@ async def all_copied(log: KafkaLog, count: int) -> bool:
     return len(await copies(log)) >= count
 
 
+@pytest.mark.long
 async def test_a_broker_that_dies_and_comes_back_loses_nothing_and_does_nothing_twice(own: Broker) -> None:
     async with opened(own.servers) as go:
         members = [Member(await go()), Member(await go())]

@@ -244,6 +244,7 @@ async def test_a_fenced_service_is_not_well(log: EmbeddedLog) -> None:
     assert told["services"][0]["status"] == "fenced"
 
 
+@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.timeout(90)
 async def test_a_service_whose_broker_is_gone_is_not_well(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ async def read(log: Log, partitions: Sequence[Partition]) -> list[Record]:
     return records
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [12.0])
 async def test_rates_agree_with_the_records_timestamps_within_two_percent(log: Log, seconds: float) -> None:
     drain = Drain()

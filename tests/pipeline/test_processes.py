@@ -93,6 +93,7 @@ def test_services_that_are_killed_are_started_again_and_change_nothing(
     assert len(restarted) == len(SERVICES)
 
 
+@pytest.mark.long
 def test_the_services_end_with_the_process_that_started_them_and_the_same_command_goes_on(
     file: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
