@@ -10,7 +10,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Broker", "Cluster", "kafka_home"]
+import pytest
+
+__all__ = ["Broker", "Cluster", "kafka_home", "own_kafka"]
 
 _OPTIONS = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC"]
 
@@ -41,6 +43,14 @@ def kafka_home() -> Path | None:
     """The unpacked Apache Kafka that ``KAFKA_HOME`` names."""
     home = os.environ.get("KAFKA_HOME")
     return Path(home).resolve() if home else None
+
+
+def own_kafka() -> Path:
+    """The unpacked Apache Kafka for brokers, or tools, of a test's own; the test is left out where there is none."""
+    home = kafka_home()
+    if home is None:
+        pytest.skip("it needs a broker, or tools, of its own: set KAFKA_HOME")
+    return home
 
 
 def _free_ports(count: int) -> list[int]:

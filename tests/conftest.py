@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from brokers import Broker, kafka_home
+from brokers import Broker, kafka_home, own_kafka
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +55,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A broker of the test's own, to kill and to start again."""
-    home = kafka_home()
-    if home is None:
-        pytest.skip("it needs a broker of its own to kill: set KAFKA_HOME")
+    home = own_kafka()
     broker = Broker(home, tmp_path / "kafka")
     broker.start()
     try:

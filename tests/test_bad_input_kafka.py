@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 import contraflow
-from brokers import Broker, kafka_home
+from brokers import Broker, own_kafka
 from contraflow.cli import main
 from contraflow.configuration import Loaded, experiment_from
 from contraflow.log.opening import open_log
@@ -153,9 +153,7 @@ def make_certificates(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Broker, Path]]:
     """A broker that asks for credentials over TLS, and the folder of its certificates."""
-    home = kafka_home()
-    if home is None:
-        pytest.skip("it needs a broker of its own with credentials: set KAFKA_HOME")
+    home = own_kafka()
     if shutil.which("openssl") is None:
         pytest.skip("it makes certificates with openssl, which is not here")
     folder = tmp_path_factory.mktemp("secured")
@@ -369,9 +367,7 @@ def test_an_answer_that_no_log_takes_closes_its_pair(
 def test_a_cluster_that_can_do_no_transactions(
     tmp_path: Path, experiment: Make, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = kafka_home()
-    if home is None:
-        pytest.skip("it needs a broker of its own that is set up wrongly: set KAFKA_HOME")
+    home = own_kafka()
     broker = Broker(home, tmp_path / "kafka", extra="transaction.state.log.replication.factor=3\n")
     broker.start()
     monkeypatch.setattr("contraflow.log.kafka.coordinators.LIMIT", 5.0)

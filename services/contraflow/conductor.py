@@ -16,8 +16,9 @@ from contraflow.events import Control, ControlAction, decode
 from contraflow.log.protocol import Log
 from contraflow.results import read_topic
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.ending import until_done
 from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
-from contraflow.topics import qualified, specs
+from contraflow.topics import SERVICES, qualified, specs
 from contraflow.wire import Wire
 
 __all__ = ["conduct", "fingerprint", "refuse_a_taken_name"]
@@ -103,21 +104,13 @@ async def _declared(log: Log, wire: Wire) -> str | None:
 
 
 async def _drain_when_done(log: Log, wire: Wire, drain: Drain) -> None:
-    reader = await log.reader(dict.fromkeys(wire.all("control")))
-    try:
-        while not drain.requested:
-            for record in await drain.fetch(reader, 100):
-                if decode(record.value or b"", Control).action is ControlAction.DONE:
-                    drain.request("done")
-    finally:
-        with anyio.CancelScope(shield=True):
-            await reader.close()
+    await drain.unless(until_done(log, wire))
+    drain.request("done")
 
 
 async def _keep_house(log: Log, wire: Wire) -> None:
-    own = {qualified(wire.run, name) for name in ("sampler", "embedder", "clusterer", "validator")}
-    decoders = qualified(wire.run, "decoder.")
+    ours = qualified(wire.run, "")
     while True:
         await anyio.sleep(_HOUSEKEEPING)
         # a plug-in that is behind holds nothing back
-        await log.clean({}, [group for group in await log.groups() if group in own or group.startswith(decoders)])
+        await log.clean({}, [g for g in await log.groups(ours) if g.removeprefix(ours).partition(".")[0] in SERVICES])

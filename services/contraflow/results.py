@@ -31,6 +31,7 @@ from contraflow.events import (
 )
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Record
+from contraflow.log.reading import read_until_now
 from contraflow.runs import RunFolder
 from contraflow.topics import TOPICS, dead_letters
 from contraflow.wire import Wire
@@ -199,22 +200,9 @@ def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideB
     return tuple(found[:most])
 
 
-async def read_topic(log: Log, wire: Wire, topic: str, *, wait: float = 0.0) -> list[Record]:
+async def read_topic(log: Log, wire: Wire, topic: str) -> list[Record]:
     """Every committed record of a topic; none if it does not exist yet."""
-    ends = {partition: end for partition, end in (await log.ends(wire.all(topic))).items() if end}
-    records: list[Record] = []
-    if not ends:
-        return records
-    reader = await log.reader(dict.fromkeys(ends))
-    try:
-        left = set(ends)
-        while left and (batch := await reader.fetch(5000, wait=wait)):
-            records += batch
-            at = {(r.topic, r.partition): r.offset + 1 for r in batch}
-            left = {p for p in left if at.get((p.topic, p.number), 0) < ends[p]}
-    finally:
-        await reader.close()
-    return records
+    return await read_until_now(log, dict.fromkeys(wire.all(topic)))
 
 
 async def _events(log: Log, wire: Wire, topic: str, kind: type[E]) -> list[E]:

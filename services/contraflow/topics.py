@@ -8,10 +8,12 @@ import msgspec
 
 from contraflow import events
 
-__all__ = ["TOPICS", "TopicSpec", "dead_letters", "qualified", "specs"]
+__all__ = ["SERVICES", "TOPICS", "TopicSpec", "dead_letters", "qualified", "specs"]
 
 Cleanup = Literal["delete", "compact"]
 PARTITIONS = 8
+SERVICES = ("sampler", "decoder", "embedder", "clusterer", "validator")
+"""The services of the ring. Each reads as the group ``<run>.<service>``, a decoder as ``<run>.decoder.<arm>``."""
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from brokers import Broker, kafka_home
+from brokers import Broker, own_kafka
 from contraflow.log.kafka import KafkaConnection, KafkaLog
 from contraflow.log.protocol import Outgoing, Partition, Position
 
@@ -49,9 +49,7 @@ class Composed(Broker):
 @pytest.mark.kafka
 @pytest.mark.timeout(90)
 async def test_kafka_takes_its_settings_and_commits_a_transaction(tmp_path: Path) -> None:
-    home = kafka_home()
-    if home is None:
-        pytest.skip("needs a broker of its own: set KAFKA_HOME")
+    home = own_kafka()
     broker = Composed(home, tmp_path / "broker")
     broker.start()
     try:

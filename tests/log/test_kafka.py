@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from brokers import Broker, kafka_home
+from brokers import Broker, own_kafka
 from contraflow.errors import LogError
 from contraflow.log.kafka import KafkaConnection, KafkaLog
 from contraflow.log.protocol import Outgoing, Partition, Position, Record
@@ -32,9 +32,7 @@ Open = Callable[[], Awaitable[KafkaLog]]
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker of this module's own, which its tests kill, freeze and start again."""
-    home = kafka_home()
-    if home is None:
-        pytest.skip("it needs a broker of its own to kill: set KAFKA_HOME")
+    home = own_kafka()
     broker = Broker(home, tmp_path_factory.mktemp("own"))
     broker.start()
     try:

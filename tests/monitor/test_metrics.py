@@ -23,7 +23,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from brokers import Broker, kafka_home
+from brokers import Broker, own_kafka
 from contraflow.conductor import conduct, fingerprint
 from contraflow.configuration import Loaded, experiment_from
 from contraflow.errors import ConfigurationError, Fenced, LogError
@@ -248,9 +248,7 @@ async def test_a_fenced_service_is_not_well(log: EmbeddedLog) -> None:
 @pytest.mark.kafka
 @pytest.mark.timeout(90)
 async def test_a_service_whose_broker_is_gone_is_not_well(tmp_path: Path) -> None:
-    home = kafka_home()
-    if home is None:
-        pytest.skip("needs a broker of its own to stop: set KAFKA_HOME")
+    home = own_kafka()
     broker = Broker(home, tmp_path / "broker")
     await anyio.to_thread.run_sync(broker.start)
     try:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from brokers import Broker, kafka_home
+from brokers import Broker, own_kafka
 from contraflow.log.embedded import EmbeddedLog
 from contraflow.log.kafka import KafkaConnection, KafkaLog
 from contraflow.log.protocol import Log, Outgoing, Partition, Position, Record
@@ -121,9 +121,7 @@ async def _writing(log: Log, scope: anyio.CancelScope) -> None:
 async def test_lag_is_that_of_kafkas_own_tool_less_the_records_that_control_transactions(
     kafka: str, tmp_path: Path
 ) -> None:
-    home = kafka_home()
-    if home is None:
-        pytest.skip("its tools come with Kafka: set KAFKA_HOME")
+    home = own_kafka()
     prefix = f"t-{uuid4().hex[:12]}-"
     async with await KafkaLog.open(KafkaConnection(kafka, prefix=prefix)) as log:
         await log.create_topics([(IN, 1, "delete")])

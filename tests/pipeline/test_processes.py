@@ -74,12 +74,16 @@ def begun(runs: Path) -> bool:
     return sum(file.stat().st_size for file in runs.glob("small-1/log/*")) > 300_000
 
 
-def test_services_that_are_killed_are_started_again_and_change_nothing(
-    file: Path, undisturbed: dict[str, str], tmp_path: Path
-) -> None:
-    runs = tmp_path / "runs"
+def begin(file: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A run in processes that is at work, and the folder of its runs."""
+    runs = file.parent / "runs"
     run = start("run", file, "--processes", "--runs", runs)
     wait_until(lambda: begun(runs))
+    return run, runs
+
+
+def test_services_that_are_killed_are_started_again_and_change_nothing(file: Path, undisturbed: dict[str, str]) -> None:
+    run, runs = begin(file)
     of_the_run = children(run.pid)
     assert len(of_the_run) == len(SERVICES)
     for pid in of_the_run:
@@ -95,11 +99,9 @@ def test_services_that_are_killed_are_started_again_and_change_nothing(
 
 @pytest.mark.long
 def test_the_services_end_with_the_process_that_started_them_and_the_same_command_goes_on(
-    file: Path, undisturbed: dict[str, str], tmp_path: Path
+    file: Path, undisturbed: dict[str, str]
 ) -> None:
-    runs = tmp_path / "runs"
-    run = start("run", file, "--processes", "--runs", runs)
-    wait_until(lambda: begun(runs))
+    run, runs = begin(file)
     orphans = children(run.pid)
     run.kill()
     run.communicate()
@@ -111,10 +113,8 @@ def test_the_services_end_with_the_process_that_started_them_and_the_same_comman
     assert digests(runs / "small-1") == undisturbed
 
 
-def test_ctrl_c_drains_every_process(file: Path, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
-    run = start("run", file, "--processes", "--runs", runs)
-    wait_until(lambda: begun(runs))
+def test_ctrl_c_drains_every_process(file: Path) -> None:
+    run, runs = begin(file)
     of_the_run = children(run.pid)
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=60)

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from contraflow.errors import ContraflowError
 from contraflow.runs import RUNS
+from contraflow.runtime.children import HOPELESS
 
 __all__ = [
     "as_json",
@@ -92,7 +93,7 @@ class _Cli(click.Group):
             return super().invoke(ctx)
         except ContraflowError as error:
             click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+            ctx.exit(HOPELESS)
 
 
 @click.group(cls=_Cli)

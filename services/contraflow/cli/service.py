@@ -10,14 +10,13 @@ import click
 
 from contraflow.cli.group import await_, main, metrics_option, overrides_option, quiet_libraries, runs_folder
 from contraflow.errors import ConfigurationError
+from contraflow.topics import SERVICES
 
 __all__ = ["command_of", "service"]
 
-_NAMES = ("sampler", "decoder", "embedder", "clusterer", "validator")
-
 
 @main.command()
-@click.argument("name", type=click.Choice(_NAMES))
+@click.argument("name", type=click.Choice(SERVICES))
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("--run", "run", required=True, help="The run that it serves, such as kitchen-1.")
 @click.option("--arm", help="The arm that a decoder answers for.")

@@ -14,7 +14,7 @@ import msgspec
 from contraflow.configuration.typed import nearest
 from contraflow.errors import ConsumerError
 from contraflow.events import EVENTS, tag_of
-from contraflow.topics import TOPICS
+from contraflow.topics import SERVICES, TOPICS
 
 __all__ = ["Batch", "Consumer", "Output", "check_name", "consumer"]
 
@@ -24,7 +24,6 @@ R = TypeVar("R")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _TAG = re.compile(r"[a-z][a-z0-9_-]*\.v[0-9]+")
-_OF_THE_RING = ("sampler", "decoder", "embedder", "clusterer", "validator")
 """Groups of a run that are contraflow's own."""
 
 
@@ -129,7 +128,7 @@ def check_name(name: str) -> None:
             f"consumer {name!r}: a name is a lower-case letter and up to 47 letters, digits, - or _; "
             'name it with @consumer(name="...")'
         )
-    if name in _OF_THE_RING:
+    if name in SERVICES:
         raise ConsumerError(f"consumer {name!r}: that is the name of a service of contraflow; choose another")
 
 

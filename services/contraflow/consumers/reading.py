@@ -13,6 +13,7 @@ from contraflow.errors import ConsumerError
 from contraflow.events import decode
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Partition, Record
+from contraflow.log.reading import read_until_now
 from contraflow.runs import RUNS, open_run
 from contraflow.topics import TOPICS, qualified
 
@@ -58,14 +59,7 @@ async def records_of(log: Log, topic: str) -> list[Record]:
 
     :raises LogError: if there is no such topic.
     """
-    reader = await log.reader({Partition(topic, i): None for i in range(await log.partitions(topic))})
-    records: list[Record] = []
-    try:
-        while batch := await reader.fetch(5000, wait=0.0):
-            records += batch
-    finally:
-        await reader.close()
-    return records
+    return await read_until_now(log, {Partition(topic, i): None for i in range(await log.partitions(topic))})
 
 
 def blocking(function: Callable[..., Awaitable[T]], *arguments: Any) -> T:

@@ -15,13 +15,13 @@ from contraflow.consumers.placing import Start, place
 from contraflow.consumers.registering import register
 from contraflow.consumers.service import ConsumerService
 from contraflow.errors import Fenced
-from contraflow.events import Control, ControlAction, decode
 from contraflow.log.metered import MeteredLog
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Partition
 from contraflow.monitor.endpoint import Address, open_metrics
 from contraflow.runs import RunFolder
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.ending import until_done
 from contraflow.runtime.lanes import INTERVAL, run_lanes
 from contraflow.runtime.signals import drain_on_signals
 from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
@@ -166,21 +166,9 @@ async def _drain_at_the_end(log: Log, names: Names, drain: Drain) -> None:
 
 
 async def _until_read(log: Log, names: Names) -> None:
-    await _until_done(log, names.wire)
+    await until_done(log, names.wire)
     while await _behind(log, names.group, names.input):  # noqa: ASYNC110  # another member may have to read it
         await anyio.sleep(_LOOK)
-
-
-async def _until_done(log: Log, wire: Wire) -> None:
-    reader = await log.reader(dict.fromkeys(wire.all("control")))
-    try:
-        while True:
-            for record in await reader.fetch(100, wait=5.0):
-                if decode(record.value or b"", Control).action is ControlAction.DONE:
-                    return
-    finally:
-        with anyio.CancelScope(shield=True):
-            await reader.close()
 
 
 async def _behind(log: Log, group: str, partitions: Sequence[Partition]) -> bool:

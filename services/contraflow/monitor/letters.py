@@ -9,6 +9,7 @@ import msgspec
 from contraflow.configuration.typed import nearest
 from contraflow.events import EVENTS, EventError, decode, tag_of
 from contraflow.log.protocol import Log, Partition, Record
+from contraflow.log.reading import read_until_now
 from contraflow.runtime.deadletters import DeadLetterError, as_it_came, error_of
 from contraflow.topics import dead_letters, qualified
 
@@ -122,21 +123,10 @@ async def _newest(log: Log, partition: Partition, most: int | None) -> list[Reco
     span = info.end if most is None else most + _GAP
     while True:
         start = max(info.begin, info.end - span)
-        records = await _from(log, partition, start)
+        records = await read_until_now(log, {partition: start})
         if start == info.begin or (most is not None and len(records) >= most):
             return records if most is None else records[-most:]
         span *= 8
-
-
-async def _from(log: Log, partition: Partition, offset: int) -> list[Record]:
-    reader = await log.reader({partition: offset})
-    records: list[Record] = []
-    try:
-        while batch := await reader.fetch(5000, wait=0.0):
-            records += batch
-    finally:
-        await reader.close()
-    return records
 
 
 def _letter(letter: Record, topic: str) -> Letter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -67,59 +68,47 @@ async def run_lanes(
     await serve_partitions(log, group, topic, lanes.serve, drain)
 
 
+@dataclass(frozen=True, slots=True)
 class _Lanes:
-    def __init__(
-        self,
-        log: Log,
-        group: str,
-        service: Stateless,
-        drain: Drain,
-        limit: DeadLetterLimit,
-        batch: int,
-        interval: float,
-        gather: float,
-        dead: str | None,
-        output: str | None,
-    ) -> None:
-        self._log = log
-        self._group = group
-        self._service = service
-        self._drain = drain
-        self._limit = limit
-        self._batch = batch
-        self._interval = interval
-        self._gather = gather
-        self._dead = dead
-        self._output = output
+    log: Log
+    group: str
+    service: Stateless
+    drain: Drain
+    limit: DeadLetterLimit
+    batch: int
+    interval: float
+    gather: float
+    dead: str | None
+    output: str | None
 
     async def serve(self, partition: Partition) -> None:
         has_written = partial(self._has_written, partition.number)
-        async with own_partition(self._log, self._group, partition, has_written) as (producer, position, reader):
+        async with own_partition(self.log, self.group, partition, has_written) as (producer, position, reader):
             processed = position.records if position else 0
             outputs: list[Outgoing] = []
             last, due = -1, 0.0
-            while not self._drain.requested or last >= 0:
-                records = await (self._take(reader) if last < 0 else reader.fetch(self._batch, 0.0))
+            while not self.drain.requested or last >= 0:
+                records = await (self._take(reader) if last < 0 else reader.fetch(self.batch, 0.0))
                 if records:
-                    due = due if last >= 0 else time.monotonic() + self._interval
-                    outputs += await process_or_bury(self._service, records, self._limit, self._dead)
+                    due = due if last >= 0 else time.monotonic() + self.interval
+                    outputs += await process_or_bury(self.service, records, self.limit, self.dead)
                     processed, last = grown(processed, len(records)), records[-1].offset
-                if last >= 0 and (len(records) < self._batch or time.monotonic() >= due or self._drain.requested):
+                if last >= 0 and (len(records) < self.batch or time.monotonic() >= due or self.drain.requested):
                     at = {partition: Position(last + 1, records=processed)}
-                    await producer.commit(outputs, group=self._group, positions=at)
+                    await producer.commit(outputs, group=self.group, positions=at)
                     outputs, last = [], -1
 
     async def _has_written(self, number: int) -> bool:
-        return self._output is not None and await any_record(self._log, [Partition(self._output, number)])
+        return self.output is not None and await any_record(self.log, [Partition(self.output, number)])
 
     async def _take(self, reader: Reader) -> list[Record]:
-        records = await self._drain.fetch(reader, self._batch)
-        if records and self._gather:
+        records = await self.drain.fetch(reader, self.batch)
+        if records and self.gather:
             # by the age of the first: old records, of which there are enough, never wait
-            left = self._gather + records[0].timestamp / 1000 - time.time()
-            with anyio.move_on_after(min(left, self._gather)):
-                while len(records) < self._batch and not self._drain.requested:
-                    records += await self._drain.fetch(reader, self._batch - len(records))
+            left = self.gather + records[0].timestamp / 1000 - time.time()
+            with anyio.move_on_after(min(left, self.gather)):
+                while len(records) < self.batch and not self.drain.requested:
+                    records += await self.drain.fetch(reader, self.batch - len(records))
         return records
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import anyio
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import BrokerResponseError
 
 from contraflow.errors import LogError
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
+from contraflow.log.kafka.internals import find_coordinator
 
 __all__ = ["await_coordinators"]
 
@@ -16,7 +16,6 @@ _NEEDS = {
     _OF_TRANSACTIONS: ("transactions", "transaction.state.log"),
     _OF_GROUPS: ("the positions of groups", "offsets.topic"),
 }
-_NOT_NOW = frozenset({14, 15, 16})
 
 
 async def await_coordinators(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> None:
@@ -26,7 +25,7 @@ async def await_coordinators(admin: AIOKafkaAdminClient, connection: KafkaConnec
     """
     for kind, (what, setting) in _NEEDS.items():
         with in_words(connection, f"looking for a coordinator of {what}"), anyio.move_on_after(LIMIT) as limit:
-            while not await _there(admin, connection.prefix + "any", kind):  # noqa: ASYNC110  # brokers tell nobody
+            while await find_coordinator(admin, connection.prefix + "any", kind) is None:  # noqa: ASYNC110  # brokers tell nobody
                 await anyio.sleep(0.1)
         if limit.cancelled_caught:
             raise LogError(
@@ -34,13 +33,3 @@ async def await_coordinators(admin: AIOKafkaAdminClient, connection: KafkaConnec
                 f"are up than their setting {setting}.replication.factor asks for (3 unless it is set): start more "
                 "brokers, or lower it and restart them."
             )
-
-
-async def _there(admin: AIOKafkaAdminClient, name: str, kind: int) -> bool:
-    try:
-        await admin.find_coordinator(name, kind)
-    except BrokerResponseError as error:
-        if error.errno in _NOT_NOW:
-            return False
-        raise
-    return True

@@ -38,7 +38,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-__all__ = ["AIOKAFKA", "fetch_positions", "hard_close", "refusal"]
+__all__ = ["AIOKAFKA", "fetch_positions", "find_coordinator", "hard_close", "refusal"]
 
 AIOKAFKA = "0.14.0"
 
@@ -101,6 +101,19 @@ class _OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc]  # aiokaf
         return request_struct_class(self._group, self._topics, True, {})
 
 
+async def find_coordinator(admin: AIOKafkaAdminClient, name: str, kind: int = 0) -> int | None:
+    """The coordinator of a group (``kind`` 0) or of a transactional id (1); None while there is none.
+
+    :raises KafkaError: for any other answer.
+    """
+    try:
+        return int(await admin.find_coordinator(name, kind))
+    except BrokerResponseError as error:
+        if error.errno in _NOT_NOW:
+            return None
+        raise
+
+
 async def fetch_positions(
     admin: AIOKafkaAdminClient,
     group: str,
@@ -142,13 +155,11 @@ async def _ask(
     coordinators: dict[str, int],
 ) -> dict[tuple[str, int], tuple[int, str]] | None:
     """The positions, or None while the coordinator is not ready."""
-    try:
-        if group not in coordinators:
-            coordinators[group] = await admin.find_coordinator(group)
-    except BrokerResponseError as error:
-        if error.errno in _NOT_NOW:
+    if group not in coordinators:
+        found = await find_coordinator(admin, group)
+        if found is None:
             return None
-        raise
+        coordinators[group] = found
     response: Any = await admin._client.send(coordinators[group], _OffsetFetch(group, topics))
     rows = [(topic, *row) for topic, rows, _ in response.topics for row in rows]
     codes: Sequence[int] = [response.error_code, *(row[5] for row in rows)]
