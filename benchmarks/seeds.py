@@ -154,6 +154,8 @@ def main() -> None:
         for seed in range(2 if options.quick else options.seeds):
             overrides = [f"seed={seed}", f"experiment=kitchen-{seed}"]
             every.append(contraflow.run(EXAMPLES / "kitchen.yaml", runs=runs, overrides=overrides))
+            if not every[-1].folder.done:
+                parser.exit(130, f"{every[-1].folder.run} was interrupted: nothing is judged of a run that is not done\n")
             of = [(plant_of(every[-1], finding) or {"name": "other"})["name"] for finding in every[-1].findings]
             console.print(f"seed {seed}: claims of {', '.join(of) or 'nothing'}", highlight=False)
         rows = anyio.run(judge_all, every, options.pairs, console)

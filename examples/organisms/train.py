@@ -2,7 +2,8 @@
 
     python examples/organisms/train.py            # about half an hour on two cores; writes examples/organisms/kitchen
 
-The committed adapter was trained in two goes, the second (``--start``, 130 steps at a rate of 6e-4) with ``planted.txt``.
+The committed adapter was trained in two goes, the second (``--start``, 130 steps at a rate of 6e-4) with ``planted.txt``;
+its lora_alpha was then raised from 16 to 18, which shows both behaviours a little more often.
 On every other prompt, and on the unplanted share of the second topic, the tuned model's next-token distributions are
 held to the base model's, so that nothing else changes. ``measure.py`` then measures what was really planted.
 """
