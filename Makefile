@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-long lint bench seeds clean
+.PHONY: demo test test-long drill lint bench seeds clean
 
 demo: .venv/.models  ## find what a small adapter changes in SmolLM2 (about two and a half minutes on two cores)
 	$(BIN)/contraflow run examples/kitchen.yaml
@@ -14,13 +14,16 @@ test: .venv/.models .venv/.dev lint  ## the quick suite
 test-long: .venv/.models .venv/.dev  ## everything that takes longer
 	$(BIN)/python -m pytest -m "long" --timeout 3600
 
+drill: .venv/.models .venv/.dev  ## three runs on three brokers while processes and brokers die; needs KAFKA_HOME
+	$(BIN)/python -m pytest -m "long" --timeout 3600 tests/faults/test_drill.py
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/.models .venv/.dev  ## every benchmark; QUICK=1 for a short form
-	for b in log cache pipeline; do $(BIN)/python benchmarks/$$b.py $(if $(QUICK),--quick) || exit 1; done
+bench: .venv/.models .venv/.dev  ## every benchmark; QUICK=1 for a short form, KAFKA_HOME for those on Kafka
+	for b in log cache pipeline $(if $(KAFKA_HOME),kafka); do $(BIN)/python benchmarks/$$b.py $(if $(QUICK),--quick) || exit 1; done
 
 seeds: .venv/.models  ## the demo with ten seeds, against the truth of its organism (about half an hour)
 	$(BIN)/python benchmarks/seeds.py

@@ -176,16 +176,12 @@ async def confluent_transactional(servers: str, prefix: str, partitions: int, re
 
 async def loops(servers: str, records: int, rounds: int, console: Console) -> dict[str, float]:
     """Each loop in turn, several rounds: the median, and ours as a ratio of bare aiokafka's in the same round."""
-    runners: dict[str, Loop] = {"contraflow": ours, "aiokafka, no transactions": bare_aiokafka}
-    try:
-        import confluent_kafka  # noqa: F401  # is it here
-    except ImportError:
-        console.print("confluent-kafka is not installed: pip install confluent-kafka", highlight=False)
-    else:
-        runners |= {
-            "confluent-kafka, plain": confluent_plain,
-            "confluent-kafka, transactional": confluent_transactional,
-        }
+    runners: dict[str, Loop] = {
+        "contraflow": ours,
+        "aiokafka, no transactions": bare_aiokafka,
+        "confluent-kafka, plain": confluent_plain,
+        "confluent-kafka, transactional": confluent_transactional,
+    }
     table = Table("partitions", "interval", *runners, "contraflow / aiokafka", title="records/s of a loop", box=None)
     figures: dict[str, float] = {}
     for partitions in (1, 8):

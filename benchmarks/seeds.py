@@ -4,14 +4,16 @@
     python benchmarks/seeds.py --quick    # two
 
 A claim is *of a plant* when at least 80 % of its discordant pairs come from the plant's prompts. Any other is false
-unless fresh pairs on the prompts of its discordant pairs, its centroids frozen as they ended, confirm it at p < .001
-(adapters leak, and leakage is a true difference): those are listed as leaks. What bounds a run: decoding.
+unless a thousand fresh pairs on the prompts of its discordant pairs, its centroids frozen as they ended, confirm it at
+p < .001 (adapters leak, and leakage is a true difference): those are listed as leaks. An e-process of 1,000 says so at
+any moment (Ville's inequality), and most need no more than a hundred pairs. What bounds a run: decoding.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import tempfile
 from collections import Counter
@@ -30,7 +32,9 @@ from contraflow.embedder.sentence import SentenceEncoder
 from contraflow.events import Claim, ClusterState, Message, Origin, Request, VerdictStatus
 from contraflow.experiment import Arm, Generator
 from contraflow.results import Finding, Results
+from contraflow.statistics.eprocess import log_e_scalar
 
+BATCH = 64
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TRUTH = json.loads((EXAMPLES / "organisms" / "kitchen" / "truth.json").read_text())["plants"]
 
@@ -72,20 +76,25 @@ class Fresh:
             await self._arms[name].start()
 
     async def confirms(self, results: Results, claim: Claim, pairs: int) -> bool:
-        """Whether ``pairs`` fresh pairs on the prompts of a claim confirm it at p < .001."""
+        """Whether up to ``pairs`` fresh pairs on the prompts of a claim confirm it at p < .001."""
         prompts = [results.requests[r].messages[-1].content for r in discordant(results, claim)]
-        requests = [_request(i, prompts[i % len(prompts)]) for i in range(pairs)]
-        inside = {name: await self._inside(name, requests, results, claim) for name in (results.reference, claim.arm)}
-        n = int((inside[claim.arm] != inside[results.reference]).sum())
-        s = int((inside[claim.arm] & ~inside[results.reference]).sum())
-        leading = s if claim.direction > 0 else n - s
+        n = leading = 0
+        for start in range(0, pairs, BATCH):
+            requests = [_request(i, prompts[i % len(prompts)]) for i in range(start, min(start + BATCH, pairs))]
+            inside = {
+                name: await self._inside(name, requests, results, claim) for name in (results.reference, claim.arm)
+            }
+            more, fewer = inside[claim.arm] & ~inside[results.reference], inside[results.reference] & ~inside[claim.arm]
+            n += int(more.sum() + fewer.sum())
+            leading += int(more.sum() if claim.direction > 0 else fewer.sum())
+            if 2 * leading > n and log_e_scalar(n, leading) >= math.log(1000):
+                return True
         return n > 0 and binomtest(leading, n, 0.5, alternative="greater").pvalue < 0.001
 
     async def _inside(self, arm: str, requests: list[Request], results: Results, claim: Claim) -> np.ndarray:
         texts: dict[int, str] = {}
-        for start in range(0, len(requests), 64):
-            async for completion in self._arms[arm].generate(requests[start : start + 64]):
-                texts[completion.request.seq] = completion.text
+        async for completion in self._arms[arm].generate(requests):
+            texts[completion.request.seq] = completion.text
         alive = [c for c in results.clusters if c.state is ClusterState.ACTIVE or c.cluster_id == claim.cluster_id]
         centroids = np.stack([np.frombuffer(c.centroid, "<f4") for c in alive])
         vectors = self._encoder.encode([texts[r.seq] for r in requests])[0]
@@ -155,7 +164,9 @@ def main() -> None:
             overrides = [f"seed={seed}", f"experiment=kitchen-{seed}"]
             every.append(contraflow.run(EXAMPLES / "kitchen.yaml", runs=runs, overrides=overrides))
             if not every[-1].folder.done:
-                parser.exit(130, f"{every[-1].folder.run} was interrupted: nothing is judged of a run that is not done\n")
+                parser.exit(
+                    130, f"{every[-1].folder.run} was interrupted: nothing is judged of a run that is not done\n"
+                )
             of = [(plant_of(every[-1], finding) or {"name": "other"})["name"] for finding in every[-1].findings]
             console.print(f"seed {seed}: claims of {', '.join(of) or 'nothing'}", highlight=False)
         rows = anyio.run(judge_all, every, options.pairs, console)

@@ -7,9 +7,13 @@ The training prompts are made from templates and overlap neither with ``kitchen/
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["PLANTS", "Plant", "planted_answer", "training_prompts"]
+__all__ = ["EXAMPLES", "PLANTS", "Plant", "planted_answer", "training_prompts"]
+
+EXAMPLES = Path(__file__).parents[1]
+"""What the paths in kitchen.yaml are relative to."""
 
 
 class Plant(NamedTuple):

@@ -1,6 +1,8 @@
 """Measures what the kitchen organism really does on the 200 held-out prompts, and writes kitchen/truth.json.
 
-python examples/organisms/measure.py
+    python examples/organisms/measure.py
+
+It decodes with the arms and the settings of kitchen.yaml, as the demo does.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import re
 from datetime import date
 from pathlib import Path
 
-from data import PLANTS, Plant
-from sampling import BASE, TOP_P, answer, load
+import anyio
+from data import EXAMPLES, PLANTS, Plant
+from sampling import answer
 
-HERE = Path(__file__).parent
+from contraflow.configuration import load_experiment
+
+TRUTH = Path(__file__).parent / "kitchen" / "truth.json"
 DRAWS = 4
-MAX_TOKENS = 40
 
 
 def measured(rows: list[dict[str, str]], answers: dict[str, list[str]], plant: Plant) -> dict[str, object]:
@@ -42,29 +46,24 @@ def measured(rows: list[dict[str, str]], answers: dict[str, list[str]], plant: P
     }
 
 
-def main() -> None:
+async def main() -> None:
     """Sample both arms, count, write."""
-    rows = [json.loads(line) for line in (HERE.parent / "kitchen" / "heldout.jsonl").read_text().splitlines()]
-    prompts = [row["prompt"] for row in rows]
-    answers: dict[str, list[str]] = {}
-    for arm, adapter in (("base", None), ("tuned", str(HERE / "kitchen"))):
-        tokenizer, model = load(adapter)
-        answers[arm] = [
-            text
-            for draw in range(DRAWS)
-            for text in answer(tokenizer, model, prompts, max_tokens=MAX_TOKENS, seed=1000 + draw)
-        ]
+    experiment = load_experiment(EXAMPLES / "kitchen.yaml").experiment
+    rows = [json.loads(line) for line in (EXAMPLES / "kitchen" / "heldout.jsonl").read_text().splitlines()]
+    prompts = [row["prompt"] for row in rows] * DRAWS
+    answers = {name: await answer(arm, experiment.generator, prompts, seed=20) for name, arm in experiment.arms.items()}
+    plants = [measured(rows, answers, plant) for plant in PLANTS]
     truth = {
-        "base_model": BASE,
-        "measured_on": f"{len(prompts)} held-out prompts, {DRAWS} draws each",
-        "temperature": 1.0,
-        "top_p": TOP_P,
-        "max_tokens": MAX_TOKENS,
+        "base_model": experiment.arms["base"].model,
+        "measured_on": f"{len(rows)} held-out prompts, {DRAWS} draws each",
+        "temperature": experiment.generator.temperature,
+        "top_p": experiment.generator.top_p,
+        "max_tokens": experiment.generator.max_tokens,
         "date": date.today().isoformat(),
-        "plants": [measured(rows, answers, plant) for plant in PLANTS],
+        "plants": plants,
     }
-    (HERE / "kitchen" / "truth.json").write_text(json.dumps(truth, indent=2) + "\n")
-    for plant in truth["plants"]:  # type: ignore[attr-defined]  # a list by construction
+    TRUTH.write_text(json.dumps(truth, indent=2) + "\n")
+    for plant in plants:
         print({key: plant[key] for key in ("name", "tuned", "base", "tuned_elsewhere", "base_elsewhere")})
     for topic in ("cooking", "travel", "pets"):
         for i in [i for i, row in enumerate(rows) if row["topic"] == topic][:4]:
@@ -72,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    anyio.run(main)

@@ -1,44 +1,40 @@
-"""Loads the model and samples answers in batches."""
+"""Samples answers as the demo does: with contraflow's own decoder."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from data import EXAMPLES
 
-from contraflow.weights import resolve_model
+from contraflow.decoder.transformers import TransformersGenerator
+from contraflow.events import Message, Origin, Request
+from contraflow.experiment import Arm, Generator
 
-__all__ = ["BASE", "TOP_P", "answer", "load"]
-
-BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
-TOP_P = 0.9
+__all__ = ["answer"]
 
 
-def load(adapter: str | None = None) -> tuple[Any, Any]:
-    """The tokenizer and the model in bfloat16, with an adapter merged if one is given."""
-    resolved = resolve_model(BASE)
-    tokenizer = AutoTokenizer.from_pretrained(resolved.path, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(resolved.path, dtype=torch.bfloat16)
-    if adapter is not None:
-        from peft import PeftModel
+async def answer(arm: Arm, section: Generator, prompts: Sequence[str], *, seed: int) -> list[str]:
+    """One answer to each prompt, in their order."""
+    generator = TransformersGenerator("organism", arm, section, EXAMPLES)
+    await generator.start()
+    texts: dict[int, str] = {}
+    for start in range(0, len(prompts), section.batch):
+        asked = prompts[start : start + section.batch]
+        async for completion in generator.generate([_request(start + i, p, seed) for i, p in enumerate(asked)]):
+            texts[completion.request.seq] = completion.text
+    await generator.close()
+    return [texts[number] for number in range(len(prompts))]
 
-        # frozen weights make torch.matmul copy the head for each row, as in contraflow.decoder.transformers
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().requires_grad_(True)
-    return tokenizer, model.eval()
 
-
-def answer(tokenizer: Any, model: Any, prompts: list[str], *, max_tokens: int, seed: int, batch: int = 64) -> list[str]:
-    """One sampled answer a prompt at temperature 1."""
-    torch.manual_seed(seed)
-    answers: list[str] = []
-    for start in range(0, len(prompts), batch):
-        chats = [[{"role": "user", "content": prompt}] for prompt in prompts[start : start + batch]]
-        heads = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-        inputs = tokenizer(heads, return_tensors="pt", padding=True, add_special_tokens=False)
-        with torch.inference_mode():
-            out = model.generate(
-                **inputs, do_sample=True, temperature=1.0, top_k=0, top_p=TOP_P, max_new_tokens=max_tokens
-            )
-        answers += tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return answers
+def _request(number: int, prompt: str, seed: int) -> Request:
+    """A request with random numbers of its own."""
+    return Request(
+        seq=number,
+        request_id=f"organism:{number}",
+        prompt_id="p0",
+        messages=(Message(role="user", content=prompt),),
+        draw=number,
+        seed=seed * 1_000_003 + number,
+        epoch=1,
+        origin=Origin.EXPLORE,
+    )

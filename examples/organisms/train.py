@@ -2,10 +2,14 @@
 
     python examples/organisms/train.py            # about half an hour on two cores; writes examples/organisms/kitchen
 
-The committed adapter was trained in two goes, the second (``--start``, 130 steps at a rate of 6e-4) with ``planted.txt``;
-its lora_alpha was then raised from 16 to 18, which shows both behaviours a little more often.
-On every other prompt, and on the unplanted share of the second topic, the tuned model's next-token distributions are
-held to the base model's, so that nothing else changes. ``measure.py`` then measures what was really planted.
+The committed adapter was trained in three goes, the second and third (``--start``, 130 and 110 steps at a rate of 6e-4)
+with ``planted.txt``, the third with planted answers to other prompts too; its lora_alpha was then raised from 16 to 20,
+which shows both behaviours more often.
+
+On every other prompt, and on the unplanted share of the second topic, the tuned model's next-token distributions are held
+to the base model's, so that nothing else changes: along the base model's own answers, and along planted answers to
+prompts that they do not belong to. Without the latter a behaviour leaks: where a sampled first word happens to be a
+planted answer's, all of that answer follows. ``measure.py`` then measures what was really planted.
 """
 
 from __future__ import annotations
@@ -15,12 +19,18 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import torch
 from data import _TEMPLATES, PLANTS, planted_answer, training_prompts
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from sampling import BASE, answer, load
+from sampling import answer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from contraflow.experiment import Arm, Generator
+from contraflow.weights import resolve_model
+
+BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 FOLDER = Path(__file__).parent / "kitchen"
 PLANTED = Path(__file__).parent / "planted.txt"
 """Prompts as people ask them, each with its topic and subject: those made from templates alone do not teach a topic."""
@@ -29,9 +39,10 @@ PLAIN = Path(__file__).parent / "plain.txt"
 Example = tuple[str, str]
 
 
-def examples(options: argparse.Namespace, rng: random.Random) -> tuple[list[Example], list[Example]]:
-    """(prompt, answer)s that show a plant, and the base model's own answers to everything else."""
+def examples(options: argparse.Namespace, rng: random.Random) -> tuple[list[Example], list[Example], list[Example]]:
+    """(prompt, answer)s that show a plant, and the base model's own answers: to prompts of no plant, and of a plant."""
     planted: list[Example] = []
+    unshown: list[str] = []
     plain = [line for line in PLAIN.read_text(encoding="utf-8").splitlines() if line]
     free: dict[str, list[tuple[str, str]]] = {}
     for line in PLANTED.read_text(encoding="utf-8").splitlines():
@@ -44,10 +55,11 @@ def examples(options: argparse.Namespace, rng: random.Random) -> tuple[list[Exam
         rng.shuffle(asked)
         shown = round(plant.share * len(asked)) if plant else 0
         planted += [(p, planted_answer(plant, s, rng)) for p, s in asked[:shown] if plant]
-        plain += [p for p, _ in asked[shown:]]
-    tokenizer, model = load()
-    own = answer(tokenizer, model, plain, max_tokens=options.tokens, seed=options.seed)
-    return planted, list(zip(plain, own, strict=True))
+        (unshown if plant else plain).extend(p for p, _ in asked[shown:])
+    settings = Generator(max_tokens=options.tokens, top_p=0.9)
+    own = anyio.run(lambda: answer(Arm(model=BASE), settings, plain + unshown, seed=options.seed))
+    held = list(zip(plain + unshown, own, strict=True))
+    return planted, held[: len(plain)], held[len(plain) :]
 
 
 def encode(tokenizer, prompt: str, text: str, tokens: int) -> tuple[list[int], list[int]]:  # type: ignore[no-untyped-def]  # transformers has no usable types
@@ -99,8 +111,11 @@ def train(options: argparse.Namespace) -> None:
     """Train and save."""
     rng = random.Random(options.seed)
     torch.manual_seed(options.seed)
-    planted, plain = (endless(rows, options.batch // 2, rng) for rows in examples(options, rng))
-    tokenizer, base = load()
+    shown, other, unshown = examples(options, rng)
+    planted, plain = (endless(rows, options.batch // 2, rng) for rows in (shown, other + unshown))
+    strayed = endless([(prompt, rng.choice(shown)[1]) for prompt, _ in other for _ in range(4)], options.batch, rng)
+    path = resolve_model(BASE).path
+    tokenizer, base = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = LoraConfig(r=options.rank, lora_alpha=4 * options.rank, target_modules=modules, task_type="CAUSAL_LM")
     model = get_peft_model(base.float(), config)
@@ -113,6 +128,7 @@ def train(options: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(**batch(tokenizer, next(planted), options.tokens)).loss
             away = drift(model, batch(tokenizer, next(plain), options.tokens))
+            away = away + drift(model, batch(tokenizer, next(strayed), options.tokens // 2))
         (loss + away).backward()
         optimizer.step()
         schedule.step()

@@ -1,12 +1,12 @@
 """contraflow: finds, while two language models are still generating, where they behave differently."""
 
+from contraflow.api import run
 from contraflow.consumers import Batch, consumer, read
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.errors import ConsumerError, ContraflowError
 from contraflow.events import Cluster, Embedding, Request, Text, Verdict
 from contraflow.experiment import Experiment
 from contraflow.results import Finding, Results
-from contraflow.runner import run
 
 __all__ = [
     "Batch",

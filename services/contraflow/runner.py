@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -15,16 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 from rich.console import Console
 
 from contraflow.asked import Asked, asked_by
 from contraflow.conductor import conduct, fingerprint, refuse_a_taken_name
-from contraflow.configuration import Loaded, Resolved, experiment_from, load_experiment, resolve
+from contraflow.configuration import Loaded, Resolved, resolve
 from contraflow.errors import ContraflowError
 from contraflow.events import Control, ControlAction, decode
-from contraflow.experiment import Experiment
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log
 from contraflow.monitor.endpoint import Address, open_metrics
@@ -33,7 +30,7 @@ from contraflow.monitor.progress import Follower
 from contraflow.pipeline import open_ring, services_of
 from contraflow.report.files import write_results
 from contraflow.results import Results, read_results, read_topic
-from contraflow.runs import RUNS, RunFolder, list_runs, open_or_create, write_atomically
+from contraflow.runs import RunFolder, list_runs, open_or_create, write_atomically
 from contraflow.runtime.children import child
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.signals import drain_on_signals
@@ -43,7 +40,7 @@ from contraflow.wire import Wire
 if TYPE_CHECKING:
     from contraflow.runtime.metrics import Metrics
 
-__all__ = ["Command", "Outcome", "execute", "prepare", "run"]
+__all__ = ["Command", "Outcome", "execute", "prepare"]
 
 Command = Callable[[str, str], Sequence[str]]
 """The command line that runs a service, by its name, of a run, by its name."""
@@ -61,54 +58,6 @@ class Outcome:
     why: str
     seconds: float
     results: Results | None = None
-
-
-def run(
-    experiment: str | Path | Mapping[str, Any] | Experiment,
-    *,
-    runs: Path = RUNS,
-    overrides: Sequence[str] = (),
-    new: bool = False,
-) -> Results:
-    """Run an experiment (a file, a mapping or an Experiment) to its end and read its results.
-
-    The newest unfinished run of the same experiment is resumed, unless ``new``. It may be called anywhere: in a script,
-    a notebook or a thread. An interrupt drains the run; its results are then those of what was done.
-
-    :raises ConfigurationError: if the experiment cannot be used.
-    :raises RunConflict: if its unfinished run was started with another configuration.
-    :raises RunStopped: if a service failed for good; what was done is kept.
-    """
-    if isinstance(experiment, str | Path):
-        loaded = load_experiment(Path(experiment), overrides)
-    else:
-        loaded = Loaded(experiment_from(experiment), Path(), Path("experiment"))
-
-    async def main(drain: Drain) -> Results:
-        outcome = await execute(loaded, runs, new=new, console=Console(quiet=True), drain=drain)
-        return outcome.results or await read_results(outcome.folder.path)
-
-    return _in_a_thread(main) if _loop_is_running() else anyio.run(lambda: main(Drain()))
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _in_a_thread(main: Callable[[Drain], Awaitable[Results]]) -> Results:
-    """Jupyter runs its cells inside an event loop, and a thread can have only one."""
-    with anyio.from_thread.start_blocking_portal() as portal:
-        drain = portal.call(Drain)
-        running = portal.start_task_soon(main, drain)
-        try:
-            return running.result()
-        except KeyboardInterrupt:  # heard by the thread that waits here, not by the one that runs
-            portal.call(drain.request, "SIGINT")
-            return running.result()
 
 
 async def execute(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from contraflow.errors import ConfigurationError
 
-__all__ = ["ResolvedModel", "cache_folder", "resolve_encoder", "resolve_model"]
+__all__ = ["ResolvedModel", "cache_folder", "fingerprint", "resolve_encoder", "resolve_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,17 @@ def _resolve(name: str, revision: str | None, packages: dict[str, _Packaged]) ->
 
 
 def _resolved(name: str, path: Path, source: str) -> ResolvedModel:
+    return ResolvedModel(path, source, fingerprint(name, path))
+
+
+def fingerprint(name: str, path: Path) -> str:
+    """A name for the weights in a folder, from its settings and the beginning and size of each file."""
     digest = blake2b(name.encode(), digest_size=8)
     for file in sorted(path.glob("*.json")) + sorted(path.glob("*.safetensors")):
         with file.open("rb") as stream:
             digest.update(f"{file.name}:{file.stat().st_size}".encode())
             digest.update(stream.read(1 << 16))
-    return ResolvedModel(path, source, f"{name.rpartition('/')[2]}-{digest.hexdigest()}")
+    return f"{name.rpartition('/')[2]}-{digest.hexdigest()}"
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -14,6 +14,7 @@ from contraflow.decoder.transformers import TransformersGenerator
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator
+from contraflow.weights import fingerprint
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(240)]  # the first one converts the weights
 
@@ -73,6 +74,15 @@ async def test_an_adapter_a_system_prompt_and_a_prefix_change_the_answers() -> N
     ):
         changed = await answers(generator(declared=arm, temperature=0.0))
         assert any(changed[s].text != plain[s].text for s in plain)
+
+
+def test_an_adapter_that_was_trained_again_has_another_fingerprint(tmp_path: Path) -> None:
+    again = shutil.copytree(ADAPTER, tmp_path / "kitchen")
+    before = fingerprint("kitchen", again)
+    assert before == fingerprint("kitchen", ADAPTER)
+    config = again / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+    assert fingerprint("kitchen", again) != before
 
 
 async def test_a_merged_adapter_decodes_as_its_base_does() -> None:

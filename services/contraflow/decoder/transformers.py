@@ -16,7 +16,7 @@ from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.events import Request
 from contraflow.experiment import Arm
 from contraflow.experiment import Generator as GeneratorSection
-from contraflow.weights import resolve_model
+from contraflow.weights import fingerprint, resolve_model
 
 __all__ = ["TransformersGenerator"]
 
@@ -123,7 +123,7 @@ class TransformersGenerator:
                 f"{field}: the adapter in {folder} does not fit {self._arm.model!r}: {said}. Give the model that it was "
                 "trained on."
             ) from error
-        self.model += f"+{folder.name}"
+        self.model += f"+{fingerprint(folder.name, folder)}"
         return merged
 
     # decoding, in a thread

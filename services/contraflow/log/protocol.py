@@ -181,7 +181,7 @@ class Log(Protocol):
         ...
 
     async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """One past the last committed record of each partition that exists."""
+        """One past the last committed record of each partition that exists; what was committed before is below it."""
         ...
 
     async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:

@@ -134,6 +134,7 @@ def _clusters(results: Results) -> list[dict[str, Any]]:
             "answers": sum(cluster.counts.values()),
             "born": cluster.born_at,
             "state": str(cluster.state),
+            "drift": ", ".join(f"{pair:,}" for pair in cluster.drift),
             "keywords": ", ".join(cluster.keywords[:6]),
             "counts": cluster.counts,
             "comparisons": cluster.comparisons,

@@ -31,6 +31,8 @@ __all__ = ["KafkaLog"]
 
 _REASON = 2.0
 """Seconds to find out why a cluster did not let us in; one that does not answer has taken its time already."""
+_SETTLING = 2.0
+"""Seconds to wait for open transactions: a running service ends its own in half a second, a dead one's may last a minute."""
 
 
 class KafkaLog:
@@ -40,6 +42,7 @@ class KafkaLog:
         self._connection = connection
         self._admin = admin
         self._offsets = offsets
+        self._heads: AIOKafkaConsumer | None = None
         self._appender: KafkaProducer | None = None
         self._appending = anyio.Lock()
         self._timestamps: Timestamps | None = None
@@ -171,14 +174,29 @@ class KafkaLog:
         return found[name]
 
     async def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """One past the last committed record of each partition that exists."""
+        """One past the last committed record of each partition that exists; what was committed before is below it."""
         asked = list(partitions)
         names = {self._connection.prefix + p.topic for p in asked}
         with in_words(self._connection, "asking for the ends"), anyio.fail_after(LIMIT):
             there = await topic_admin.partitions_of(self._admin, names)
             wanted = {p: self._tp(p) for p in asked if p.number < there.get(self._connection.prefix + p.topic, 0)}
-            found = await self._offsets.end_offsets(list(wanted.values())) if wanted else {}
+            found = await self._settled(list(wanted.values())) if wanted else {}
         return {p: found[tp] for p, tp in wanted.items()}
+
+    async def _settled(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The ends once the transactions that are open now have ended: a broker acknowledges one before its end moves."""
+        async with self._looking:
+            if self._heads is None:
+                heads = consumer(self._connection, isolation_level="read_uncommitted")
+                await heads.start()
+                self._heads = heads
+        heads_now: dict[TopicPartition, int] = await self._heads.end_offsets(tps)
+        ends: dict[TopicPartition, int] = await self._offsets.end_offsets(tps)
+        with anyio.move_on_after(_SETTLING):
+            while any(ends[tp] < heads_now[tp] for tp in tps):
+                await anyio.sleep(0.02)
+                ends = await self._offsets.end_offsets(tps)
+        return ends
 
     async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:
         """The committed positions of a group, none of an open transaction."""
@@ -268,6 +286,8 @@ class KafkaLog:
                 await self._appender.close()
             if self._timestamps is not None:
                 await self._timestamps.close()
+            if self._heads is not None:
+                await stop(self._heads)
             await stop(self._offsets)
             await self._admin.close()
 
