@@ -144,7 +144,7 @@ async def judge_all(every: list[Results], pairs: int, console: Console) -> list[
     rows = []
     for results in every:
         rows.append(await judge(results, fresh, pairs))
-        console.print(f"judged {results.folder.run}: {rows[-1]}", highlight=False)
+        console.print(f"judged {results.folder.run}: {rows[-1]}", highlight=False, soft_wrap=True)
     return rows
 
 
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json)
+    console = Console(stderr=options.json, width=max(120, Console().width))  # a file is as wide
     with tempfile.TemporaryDirectory() as scratch:
         runs = options.runs or Path(scratch)
         every = []

@@ -19,7 +19,9 @@ from click.testing import CliRunner, Result
 
 import contraflow
 from contraflow.cli import main
+from contraflow.cli.group import command_line
 from contraflow.results import Results
+from contraflow.runs import RUNS
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,16 @@ def test_a_run_ends_with_findings_the_report_and_where_to_look_further(root: Pat
     assert f"Report:        {root / 'runs' / 'small-1' / 'report.html'}" in said
     assert shlex.join(["contraflow", "export", "small-1", "--runs", str(root / "runs")]) in said
     assert (root / "runs" / "small-1" / "report.html").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize(("path", "typed"), [("/nowhere", ".venv/bin/contraflow"), (None, "contraflow")])
+def test_what_to_type_next_is_found_by_the_shell(
+    path: str | None, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "contraflow").touch(0o755)
+    monkeypatch.setenv("PATH", path or str(tmp_path))
+    monkeypatch.setattr("sys.argv", [".venv/bin/contraflow", "run"])
+    assert command_line("export", "small-1", runs=RUNS) == f"{typed} export small-1"
 
 
 def test_small_shares_and_the_bounds_of_their_difference_can_be_told(root: Path) -> None:

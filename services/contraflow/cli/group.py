@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
+import sys
 import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -71,9 +73,11 @@ def await_(function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> 
 
 
 def command_line(*words: str | Path, runs: Path) -> str:
-    """What to type, quoted for a shell."""
+    """What to type, quoted for a shell: the program as it was called where the shell would not find it by name."""
+    called = Path(sys.argv[0])
+    program = called if called.name == "contraflow" and shutil.which("contraflow") is None else "contraflow"
     there = () if runs == RUNS else ("--runs", runs)
-    return shlex.join(map(str, ("contraflow", *words, *there)))
+    return shlex.join(map(str, (program, *words, *there)))
 
 
 def cell(value: str | float | None) -> str:
