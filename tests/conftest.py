@@ -64,16 +64,18 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         broker.stop()
 
 
-_NO_KAFKA = "no Kafka: set KAFKA_HOME to an unpacked Apache Kafka (needs Java), or CONTRAFLOW_TEST_KAFKA to a cluster's host:port"
+_LEFT_OUT = pytest.StashKey[int]()
 
 
+@pytest.hookimpl(trylast=True)  # of those that -m and -k leave
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without Kafka, what needs it is left out, and one line at the end says so."""
     if os.environ.get("CONTRAFLOW_TEST_KAFKA") or kafka_home():
         return
-    for item in items:
-        if item.get_closest_marker("kafka"):
-            item.add_marker(pytest.mark.skip(reason=_NO_KAFKA))
+    out = [item for item in items if item.get_closest_marker("kafka")]
+    items[:] = [item for item in items if item not in out]
+    config.stash[_LEFT_OUT] = len(out)
+    config.hook.pytest_deselected(items=out)
 
 
 _EVIDENCE = pytest.StashKey[list[tuple[str, str, str]]]()
@@ -87,7 +89,12 @@ def evidence(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table for docs/evidence.md."""
+    """The table for docs/evidence.md, and what was left out."""
+    if left_out := config.stash.get(_LEFT_OUT, 0):
+        terminalreporter.write_line(
+            f"{left_out} tests on Apache Kafka were left out; to run them, set KAFKA_HOME to an unpacked Apache Kafka (needs "
+            "Java), or CONTRAFLOW_TEST_KAFKA to a cluster's host:port"
+        )
     rows = config.stash.get(_EVIDENCE, [])
     if rows:
         terminalreporter.section("evidence")
