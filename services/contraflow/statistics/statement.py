@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.special import betaincc, betaln
 from scipy.stats import beta
@@ -12,6 +14,7 @@ from scipy.stats import beta
 __all__ = ["log_e_accept", "log_e_reject", "score"]
 
 
+@lru_cache(maxsize=1 << 14)
 def log_e_accept(n: int, s: int) -> float:
     """Log E against theta <= 1/2, theta uniform on (1/2, 1].
 
@@ -21,6 +24,7 @@ def log_e_accept(n: int, s: int) -> float:
     return float(n * np.log(2) + np.log(2) + betaln(s + 1, n - s + 1) + beta.logsf(0.5, s + 1, n - s + 1))
 
 
+@lru_cache(maxsize=1 << 14)
 def log_e_reject(n: int, s: int, min_accuracy: float) -> float:
     """Log E against theta >= ``min_accuracy``, theta uniform on [0, min_accuracy): the mirror of ``log_e_accept``.
 
