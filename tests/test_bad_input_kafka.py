@@ -70,6 +70,18 @@ def test_an_address_where_nothing_listens_is_told_at_once(refused: Refused) -> N
     assert time.monotonic() - started < 5
 
 
+def test_a_service_whose_broker_is_away_can_be_started_again(
+    experiment: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment(log={"kafka": f"127.0.0.1:{port}"})))
+    result = CliRunner().invoke(main, ["service", "sampler", str(path), "--run", "small-1", "--runs", str(tmp_path)])
+    assert result.exit_code == 1, "a supervisor does not start again what ends with 2"
+    assert "nothing listens there" in result.stderr
+
+
 @pytest.mark.long
 @pytest.mark.timeout(40)
 def test_an_address_that_does_not_answer_is_told_in_bounded_time(refused: Refused) -> None:

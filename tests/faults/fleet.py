@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from contraflow.runtime.children import HOPELESS
+
 __all__ = ["Fleet", "Member"]
 
 
@@ -62,7 +64,7 @@ class Fleet:
         """Start again what has died; one that ended with 0 stays away."""
         for member in self.members.values():
             if member.process.poll() not in (None, 0) and not member.expected:
-                assert member.process.returncode < 0, f"{member.name} gave up: {self.said(member)[-2000:]}"
+                assert member.process.returncode != HOPELESS, f"{member.name} gave up: {self.said(member)[-2000:]}"
                 member.process = self._start(member.name, member.service)
                 member.frozen = False
                 self.restarts += 1

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from contraflow.cli.group import await_, main, metrics_option, overrides_option, quiet_libraries, runs_folder
-from contraflow.errors import ConfigurationError
+from contraflow.errors import ConfigurationError, ContraflowError, Fenced, LogError, LogUnusable
+from contraflow.runtime.supervisor import RunStopped
 from contraflow.topics import SERVICES
 
 __all__ = ["command_of", "service"]
@@ -51,7 +52,20 @@ def service(
         return await serve(loaded, runs, run, known, with_parent=with_parent, metrics=metrics, say=click.echo)
 
     click.echo(f"{known} of {run}: starts")
-    click.echo(f"{known} of {run}: ends ({await_(go)})")
+    try:
+        ended = await_(go)
+    except ContraflowError as error:
+        if not _may_pass(error):
+            raise
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"{known} of {run}: ends ({ended})")
+
+
+def _may_pass(error: ContraflowError) -> bool:
+    """Whether a later start may go well: a broker that is not there now, however long it was waited for."""
+    cause = error.__cause__ if isinstance(error, RunStopped) else error
+    return isinstance(cause, LogError) and not isinstance(cause, LogUnusable | Fenced)
 
 
 def _service(name: str, arm: str | None, arms: tuple[str, ...]) -> str:
