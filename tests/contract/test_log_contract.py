@@ -214,6 +214,7 @@ async def test_describe_counts_what_was_appended(log: Log) -> None:
         while (info := (described := await log.describe())[PLAIN]).records == 0 or info.end == info.begin:  # noqa: ASYNC110
             await anyio.sleep(0.02)
     assert (info.records, info.bytes) == (3, 13)
+    assert info.end > info.begin
     assert await log.ends([PLAIN, Partition("missing", 0)]) == {PLAIN: info.end}
     assert {p for p in described if p.topic == "kept"} == set(await log.describe("kep"))
     assert await log.groups() == {}, "who only writes reads nothing"

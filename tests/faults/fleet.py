@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from contraflow.runtime.children import HOPELESS
-
 __all__ = ["Fleet", "Member"]
 
 
@@ -64,10 +62,17 @@ class Fleet:
         """Start again what has died; one that ended with 0 stays away."""
         for member in self.members.values():
             if member.process.poll() not in (None, 0) and not member.expected:
-                assert member.process.returncode != HOPELESS, f"{member.name} gave up: {self.said(member)[-2000:]}"
+                assert member.process.returncode < 0 or self._was_away(member), (
+                    f"{member.name} gave up: {self.said(member)[-2000:]}"
+                )
                 member.process = self._start(member.name, member.service)
                 member.frozen = False
                 self.restarts += 1
+
+    def _was_away(self, member: Member) -> bool:
+        """Whether it ended because no broker answered, which it says in words; a traceback ends with 1 as well."""
+        last = (self.said(member).splitlines() or [""])[-1]
+        return member.process.returncode == 1 and last.startswith("error: ") and "the cluster does not answer" in last
 
     @property
     def done(self) -> bool:

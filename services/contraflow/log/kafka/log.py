@@ -188,7 +188,8 @@ class KafkaLog:
         async with self._looking:
             if self._heads is None:
                 heads = consumer(self._connection, isolation_level="read_uncommitted")
-                await heads.start()
+                with anyio.fail_after(LIMIT, shield=True):  # cancelled half way it would leave its connection open
+                    await heads.start()
                 self._heads = heads
         heads_now: dict[TopicPartition, int] = await self._heads.end_offsets(tps)
         ends: dict[TopicPartition, int] = await self._offsets.end_offsets(tps)
