@@ -27,14 +27,17 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 import contraflow
+from contraflow.decoder.asking import answers
 from contraflow.decoder.transformers import TransformersGenerator
 from contraflow.embedder.sentence import SentenceEncoder
-from contraflow.events import Claim, ClusterState, Message, Origin, Request, VerdictStatus
+from contraflow.events import Claim, ClusterState, VerdictStatus
 from contraflow.experiment import Arm, Generator
 from contraflow.results import Finding, Results
 from contraflow.statistics.eprocess import log_e_scalar
 
 BATCH = 64
+FRESH = 10_000_019
+"""The seed of the first fresh pair."""
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 TRUTH = json.loads((EXAMPLES / "organisms" / "kitchen" / "truth.json").read_text())["plants"]
 
@@ -80,9 +83,10 @@ class Fresh:
         prompts = [results.requests[r].messages[-1].content for r in discordant(results, claim)]
         n = leading = 0
         for start in range(0, pairs, BATCH):
-            requests = [_request(i, prompts[i % len(prompts)]) for i in range(start, min(start + BATCH, pairs))]
+            asked = [prompts[i % len(prompts)] for i in range(start, min(start + BATCH, pairs))]
             inside = {
-                name: await self._inside(name, requests, results, claim) for name in (results.reference, claim.arm)
+                name: await self._inside(name, asked, FRESH + start, results, claim)
+                for name in (results.reference, claim.arm)
             }
             more, fewer = inside[claim.arm] & ~inside[results.reference], inside[results.reference] & ~inside[claim.arm]
             n += int(more.sum() + fewer.sum())
@@ -91,30 +95,15 @@ class Fresh:
                 return True
         return n > 0 and binomtest(leading, n, 0.5, alternative="greater").pvalue < 0.001
 
-    async def _inside(self, arm: str, requests: list[Request], results: Results, claim: Claim) -> np.ndarray:
-        texts: dict[int, str] = {}
-        async for completion in self._arms[arm].generate(requests):
-            texts[completion.request.seq] = completion.text
+    async def _inside(self, arm: str, prompts: list[str], seed: int, results: Results, claim: Claim) -> np.ndarray:
+        texts = await answers(self._arms[arm], prompts, seed=seed)
         alive = [c for c in results.clusters if c.state is ClusterState.ACTIVE or c.cluster_id == claim.cluster_id]
         centroids = np.stack([np.frombuffer(c.centroid, "<f4") for c in alive])
-        vectors = self._encoder.encode([texts[r.seq] for r in requests])[0]
+        vectors = self._encoder.encode(texts)[0]
         nearest = (vectors @ centroids.T - (centroids**2).sum(axis=1) / 2).argmax(axis=1)
         ids = np.array([c.cluster_id for c in alive])
         inside: np.ndarray = ids[nearest] == claim.cluster_id
         return inside
-
-
-def _request(number: int, prompt: str) -> Request:
-    return Request(
-        seq=number,
-        request_id=f"fresh:{number}",
-        prompt_id="p0",
-        messages=(Message(role="user", content=prompt),),
-        draw=number,
-        seed=10_000_019 + number,
-        epoch=1,
-        origin=Origin.PROBE,
-    )
 
 
 def named(finding: Finding, plant: dict[str, Any]) -> bool:
