@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test test-long drill lint bench seeds clean
 
-demo: .venv/.models  ## find what a small adapter changes in SmolLM2 (about two and a half minutes on two cores)
+demo: .venv/.models  ## find what a small adapter changes in SmolLM2 (two to three minutes on two cores)
 	$(BIN)/contraflow run examples/kitchen.yaml
 
 test: .venv/.models .venv/.dev lint  ## the quick suite

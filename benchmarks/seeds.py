@@ -5,8 +5,9 @@
 
 A claim is *of a plant* when at least 80 % of its discordant pairs come from the plant's prompts. Any other is false
 unless a thousand fresh pairs on the prompts of its discordant pairs, its centroids frozen as they ended, confirm it at
-p < .001 (adapters leak, and leakage is a true difference): those are listed as leaks. An e-process of 1,000 says so at
-any moment (Ville's inequality), and most need no more than a hundred pairs. What bounds a run: decoding.
+p < .001 (adapters leak, and leakage is a true difference): those are listed as leaks. An e-process of 1,000 ends
+that early (p < .001 by Ville's inequality); with the test at the end a wrong confirmation has a chance of .002 at most.
+What bounds a run: decoding.
 """
 
 from __future__ import annotations
