@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
@@ -69,11 +71,16 @@ class Wire:
 
     def out(self, name: str, key: str, event: msgspec.Struct, *, partition: int = 0, arm: str = "") -> Outgoing:
         """The record of an event."""
-        headers = {
-            "content-type": b"application/msgpack",
-            "contraflow-schema": tag_of(type(event)).encode(),
-            "contraflow-run": self.run.encode(),
-        }
-        if arm:
-            headers[ARM] = arm.encode()
-        return Outgoing(self.topic(name), partition, key, encode(event), headers)
+        return Outgoing(qualified(self.run, name), partition, key, encode(event), _headers(self.run, type(event), arm))
+
+
+@lru_cache
+def _headers(run: str, kind: type[msgspec.Struct], arm: str) -> Mapping[str, bytes]:
+    headers = {
+        "content-type": b"application/msgpack",
+        "contraflow-schema": tag_of(kind).encode(),
+        "contraflow-run": run.encode(),
+    }
+    if arm:
+        headers[ARM] = arm.encode()
+    return headers

@@ -63,6 +63,17 @@ def test_without_replacement_it_holds_and_ends_at_the_truth() -> None:
     np.testing.assert_allclose(bounds.intervals(), positive / population, atol=1e-12)
 
 
+@pytest.mark.parametrize("population", [None, 500])
+def test_a_block_changes_no_bit_of_what_its_observations_one_by_one_would_give(population: int | None) -> None:
+    x = np.random.default_rng(4).random((70, 5)).round()
+    single, blocks = (EmpiricalBernstein(5, ALPHA, population) for _ in range(2))
+    for row in x:
+        single.update(row)
+    for block in (x[:1], x[1:33], x[33:]):
+        blocks.update(block, rows=slice(None))
+    assert (blocks.state == single.state).all()
+
+
 def test_sequences_start_on_their_own_and_nothing_is_known_before() -> None:
     bounds = EmpiricalBernstein(2, ALPHA)
     bounds.update([1.0, 0.0])

@@ -19,6 +19,7 @@ from rich.console import Console
 from contraflow.errors import ContraflowError
 from contraflow.runs import RUNS
 from contraflow.runtime.children import HOPELESS
+from contraflow.runtime.memory import share_one_arena
 
 __all__ = [
     "as_json",
@@ -105,6 +106,7 @@ class _Cli(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log what the services do.")
 def main(verbose: bool) -> None:
     """Find, while two language models are still generating, where they behave differently."""
+    share_one_arena()
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("contraflow").setLevel(logging.INFO if verbose else logging.WARNING)
     # what it logs as an error is raised as well, or tried again: we say it in words

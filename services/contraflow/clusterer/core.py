@@ -247,8 +247,8 @@ class Clusterer:
 
     def _count_evidence(self, good: Sequence[Pair], slots: NDArray[np.int64], counted: Sequence[int]) -> None:
         used = self.kmeans.slots
-        for i in counted:
-            self.ledger.count(slots[i], good[i].origin is Origin.EXPLORE, used)
+        explore = np.array([good[i].origin is Origin.EXPLORE for i in counted])
+        self.ledger.count(slots[counted], explore, used)
         self.ledger.decide(used, good[-1].seq)
 
     # learning: only now
@@ -305,9 +305,9 @@ class Clusterer:
         self.kmeans.update(vectors[kept], nearest.first[kept], nearest.distance[kept])
         for slot in np.unique(nearest.first[kept]):
             self._split_if_due(int(slot))
-        far = nearest.distance > threshold
-        for i in counted:
-            self._births(good[i], _vectors(good[i]), far[i * len(self.arms) : (i + 1) * len(self.arms)], theta)
+        far = (nearest.distance > threshold).reshape(len(good), -1)
+        for i in (i for i in counted if far[i].any()):
+            self._births(good[i], _vectors(good[i]), far[i], theta)
         self.ring.observe(nearest.distance[kept])
         self._retire((good[0].seq - 1) // BLOCK)
 
@@ -334,7 +334,7 @@ class Clusterer:
         """Whether there is a free slot, if need be by merging the cheapest pair of unclaimed clusters."""
         if not self.kmeans.full:
             return True
-        allowed = np.array([not self.ledger.claimed(slot) for slot in range(len(self.kmeans.used))])
+        allowed = ~self.ledger.claimed_slots()
         if keep is not None:
             allowed[keep] = False
         pair = self.kmeans.cheapest_pair(allowed)

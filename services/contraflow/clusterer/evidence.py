@@ -69,18 +69,23 @@ class Ledger:
 
     def claimed(self, slot: int) -> bool:
         """Whether any arm's difference is claimed there, in either column: the cluster then stays."""
-        return bool(self.claimed_at[slot].any() or self.generalises_at[slot].any())
+        return bool(self.claimed_slots()[slot])
 
-    def count(self, slots: NDArray[np.int64], explore: bool, used: NDArray[np.int64]) -> None:
-        """Count one pair: the slot of each arm's text. ``used`` are the clusters there are."""
-        base = int(slots[self.reference])
+    def claimed_slots(self) -> NDArray[np.bool_]:
+        """``claimed`` for every slot."""
+        claimed: NDArray[np.bool_] = np.any((self.claimed_at > 0) | (self.generalises_at > 0), axis=1)
+        return claimed
+
+    def count(self, slots: NDArray[np.int64], explore: NDArray[np.bool_], used: NDArray[np.int64]) -> None:
+        """Count pairs: (pairs, arms) slots, and which were asked uniformly. ``used`` are the clusters there are."""
+        base = slots[:, self.reference]
         for j, arm in enumerate(self.compared):
-            there = int(slots[arm])
-            if there != base:
-                self._discordant(base, j, 0, explore)
-                self._discordant(there, j, 1, explore)
-        if explore:
-            self._observe(slots, used)
+            there = slots[:, arm]
+            for i in np.flatnonzero(there != base).tolist():
+                self._discordant(int(base[i]), j, 0, bool(explore[i]))
+                self._discordant(int(there[i]), j, 1, bool(explore[i]))
+        if explore.any():
+            self._observe(slots[explore], used)
 
     def _discordant(self, slot: int, j: int, x: int, explore: bool) -> None:
         self.n[slot, j] += 1
@@ -95,9 +100,10 @@ class Ledger:
                 self.explore_log_e[slot, j] = log_e_scalar(*seen)
 
     def _observe(self, slots: NDArray[np.int64], used: NDArray[np.int64]) -> None:
-        inside = (used[:, None] == slots[None]).astype(np.float64)
-        difference = (inside[:, self.compared] - inside[:, [self.reference]] + 1) / 2
-        self._bounds.update(np.hstack([inside, difference]).ravel(), self._rows(used))
+        inside = (used[:, None] == slots[:, None, :]).astype(np.float64)
+        difference = (inside[..., self.compared] - inside[..., [self.reference]] + 1) / 2
+        observed = np.concatenate([inside, difference], axis=2)
+        self._bounds.update(observed.reshape(len(slots), -1), self._rows(used))
 
     def decide(self, used: NDArray[np.int64], seq: int) -> list[NewClaim]:
         """Look at every hypothesis after pair ``seq``; claim what weighted e-BH allows."""

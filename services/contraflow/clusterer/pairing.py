@@ -56,9 +56,9 @@ class Pairing:
             prompt_id=known.prompt_id,
             origin=known.origin,
             vectors=self._vectors(ordered),
-            texts=tuple(answer.text for answer in ordered),
-            tokens=tuple(answer.completion_tokens for answer in ordered),
-            errors=tuple(answer.error for answer in ordered),
+            texts=tuple([answer.text for answer in ordered]),
+            tokens=tuple([answer.completion_tokens for answer in ordered]),
+            errors=tuple([answer.error for answer in ordered]),
         )
 
     def _vectors(self, answers: Sequence[Embedding]) -> np.ndarray | None:

@@ -64,7 +64,7 @@ class DiscordantTexts:
         """The state."""
         for slot, kept in self._kept.items():
             if slot not in self._parts:
-                self._parts[slot] = pack([list(text) for text in kept])
+                self._parts[slot] = pack(list(kept))
         return {f"discordant:{slot}": part for slot, part in self._parts.items()}
 
     def load(self, parts: Mapping[str, bytes]) -> None:

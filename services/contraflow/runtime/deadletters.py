@@ -29,14 +29,15 @@ class DeadLetterLimit:
     def __init__(self, topic: str, *, share: float = 0.1, window: int = 500, run: int = 50) -> None:
         self._topic = topic
         self._share = share
+        self._window = window
         self._run = run
-        self._recent: deque[bool] = deque(maxlen=window)
-        self._in_a_row = 0
+        self._seen = self._in_a_row = 0
+        self._failures: deque[int] = deque()
 
     def passed(self, records: int = 1) -> None:
         """Note records that were processed."""
         self._in_a_row = 0
-        self._recent.extend([False] * min(records, self._recent.maxlen or records))
+        self._seen += records
 
     def failed(self, error: BaseException | str) -> None:
         """Note a record that goes to the dead letters.
@@ -44,11 +45,14 @@ class DeadLetterLimit:
         :raises TooManyDeadLetters: if that is one too many; nothing of the batch may be committed then.
         """
         self._in_a_row += 1
-        self._recent.append(True)
-        full = len(self._recent) == self._recent.maxlen
-        if self._in_a_row >= self._run or (full and sum(self._recent) > self._share * len(self._recent)):
+        self._seen += 1
+        self._failures.append(self._seen)
+        while self._failures[0] <= self._seen - self._window:
+            self._failures.popleft()
+        failed, recent = len(self._failures), min(self._seen, self._window)
+        if self._in_a_row >= self._run or (recent == self._window and failed > self._share * recent):
             raise TooManyDeadLetters(
-                f"{sum(self._recent)} of the last {len(self._recent)} records of {self._topic} could not be processed "
+                f"{failed} of the last {recent} records of {self._topic} could not be processed "
                 f"({self._in_a_row} in a row); the last one: {error}. Nothing was committed of this batch; mend the "
                 "cause and run the same command again."
             )

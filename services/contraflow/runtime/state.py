@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 
 import msgspec
 
@@ -39,7 +38,7 @@ class Changelog:
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
-        self._digests: dict[str, bytes] = {}
+        self._kept: dict[str, bytes] = {}
 
     async def restore(self, log: Log) -> tuple[dict[str, bytes], dict[Partition, Position]]:
         """The parts as last committed, and the positions committed with them.
@@ -59,7 +58,7 @@ class Changelog:
         finally:
             await reader.close()
         positions = self._positions(parts.pop(_POSITIONS, None))
-        self._digests = {name: _digest(part) for name, part in parts.items()}
+        self._kept = dict(parts)
         return parts, positions
 
     def _positions(self, value: bytes | None) -> dict[Partition, Position]:
@@ -77,13 +76,10 @@ class Changelog:
         """The records that bring the changelog to ``parts``; to be committed with ``positions`` in one transaction."""
         changed = []
         for name, part in parts.items():
-            digest = _digest(part)
-            if self._digests.get(name) != digest:
-                self._digests[name] = digest
+            if self._kept.get(name) != part:  # at once where it is the same object, as most are
                 changed.append(self._record(name, part))
-        for name in [name for name in self._digests if name not in parts]:
-            del self._digests[name]
-            changed.append(self._record(name, None))
+        changed += [self._record(name, None) for name in self._kept if name not in parts]
+        self._kept = dict(parts)
         changed.append(self._record(_POSITIONS, _encode_positions(positions.items())))
         return changed
 
@@ -93,7 +89,3 @@ class Changelog:
 
 def _encode_positions(positions: Iterable[tuple[Partition, Position]]) -> bytes:
     return msgspec.msgpack.encode(_Positions(_FORMAT, [_Row(p.topic, p.number, *at) for p, at in sorted(positions)]))
-
-
-def _digest(part: bytes) -> bytes:
-    return blake2b(part, digest_size=16).digest()

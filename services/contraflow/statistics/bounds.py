@@ -15,15 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["EmpiricalBernstein"]
 
 _TRUNCATION = 0.5
-_FIELDS = 7  # n, sum x, sum (x - mean)^2, sum lambda, sum lambda x, sum v psi, sum lambda (correction)
-_N, _SUM, _SQUARES, _LAMBDA, _LAMBDA_X, _V_PSI, _CORRECTION = range(_FIELDS)
+_FIELDS = 6
+_N, _SUM, _SQUARES, _LAMBDA, _LAMBDA_X, _V_PSI = range(_FIELDS)
+"""Of the observations so far: n, sum x, sum (x - mean)^2, sum lambda, sum lambda x, sum v psi."""
 
 
 class EmpiricalBernstein:
-    """``size`` sequences side by side, each fed one observation in [0, 1] a step; level ``alpha`` each, two-sided.
+    """``size`` sequences side by side, each fed observations in [0, 1]; level ``alpha`` each, two-sided.
 
     With ``population`` observations come without replacement from that many values in all.
-    ``state`` is (size, 7) float64 and can be kept and given back.
+    ``state`` is (size, 6) float64 and can be kept and given back.
     """
 
     def __init__(self, size: int, alpha: float, population: int | None = None) -> None:
@@ -36,32 +37,33 @@ class EmpiricalBernstein:
         self.state = np.vstack([self.state, np.zeros((size - len(self.state), _FIELDS))])
 
     def update(self, x: ArrayLike, rows: Sequence[int] | NDArray[np.intp] | slice = slice(None)) -> None:
-        """One observation for each of ``rows``."""
-        state = self.state[rows]
-        x = np.asarray(x, np.float64)
-        t = state[:, _N] + 1
+        """One observation for each of ``rows``; or (t, rows) observations, as ``t`` calls would take them."""
+        before = self.state[rows]
+        x = np.atleast_2d(np.asarray(x, np.float64))
+        t = before[:, _N] + np.arange(1, len(x) + 1)[:, None]
+        sums = _running(before[:, _SUM], x)
+        squares = _running(before[:, _SQUARES], (x - (0.5 + sums[1:]) / (t + 1)) ** 2)
         # predictable: everything here is from before x
-        mean_before = (0.5 + state[:, _SUM]) / t
-        variance_before = (0.25 + state[:, _SQUARES]) / t
-        weight = np.minimum(np.sqrt(2 * np.log(2 / self._alpha) / (variance_before * t * np.log(1 + t))), _TRUNCATION)
-        self._shift(state, t, x, weight)
-        state[:, _V_PSI] += 4 * (x - mean_before) ** 2 * (-np.log1p(-weight) - weight) / 4
-        state[:, _N] = t
-        state[:, _SUM] += x
-        state[:, _SQUARES] += (x - (0.5 + state[:, _SUM]) / (t + 1)) ** 2
+        mean = (0.5 + sums[:-1]) / t
+        variance = (0.25 + squares[:-1]) / t
+        weight = np.minimum(np.sqrt(2 * np.log(2 / self._alpha) / (variance * t * np.log(1 + t))), _TRUNCATION)
+        psi = -np.log1p(-weight) - weight
+        observed, weighed = self._corrected(t, x, sums[:-1])
+        state = np.empty_like(before)
+        state[:, _N], state[:, _SUM], state[:, _SQUARES] = t[-1], sums[-1], squares[-1]
+        state[:, _LAMBDA] = _running(before[:, _LAMBDA], weight * weighed)[-1]
+        state[:, _LAMBDA_X] = _running(before[:, _LAMBDA_X], weight * observed)[-1]
+        state[:, _V_PSI] = _running(before[:, _V_PSI], (x - mean) ** 2 * psi)[-1]
         self.state[rows] = state
 
-    def _shift(
-        self, state: NDArray[np.float64], t: NDArray[np.float64], x: NDArray[np.float64], weight: NDArray[np.float64]
-    ) -> None:
-        """Add the weighted observation and weight; without replacement, corrected for what was drawn already."""
+    def _corrected(
+        self, t: NDArray[np.float64], x: NDArray[np.float64], before: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | float]:
+        """What each observation adds, and its weight; without replacement, corrected for what was drawn already."""
         if self._population is None:
-            state[:, _LAMBDA_X] += weight * x
-            state[:, _LAMBDA] += weight
-            return
+            return x, 1.0
         left = np.maximum(self._population - t + 1, 1)
-        state[:, _LAMBDA_X] += weight * (x + state[:, _SUM] / left)
-        state[:, _LAMBDA] += weight * (1 + (t - 1) / left)
+        return x + before / left, 1 + (t - 1) / left
 
     @property
     def means(self) -> NDArray[np.float64]:
@@ -90,3 +92,9 @@ class EmpiricalBernstein:
         high = (self.state[:, _SUM] + rest) / self._population
         bounds[:, 0] = np.clip(bounds[:, 0], low, high)
         bounds[:, 1] = np.clip(bounds[:, 1], low, high)
+
+
+def _running(start: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(t + 1, n) sums: the start, and after each step. In the order of the steps, so that blocks change no bit."""
+    sums: NDArray[np.float64] = np.cumsum(np.concatenate([start[None], steps]), axis=0)
+    return sums

@@ -31,7 +31,7 @@ def log_e(n: ArrayLike, s: ArrayLike) -> NDArray[np.float64]:
     return np.where(n == 0, 0.0, mixed)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 13)
 def log_e_scalar(n: int, s: int) -> float:
     """The same for one pair of numbers, remembered."""
     return float(log_e(n, s))

@@ -45,8 +45,10 @@ OFFSET_BITS = 40
 """A record's rowid is its partition's id and its offset: appends go to the end of each partition's range of one B-tree."""
 
 
-def connect(path: Path, synchronous: Synchronous, *, max_pages: int | None = None) -> sqlite3.Connection:
-    """A connection in WAL mode without implicit transactions.
+def connect(
+    path: Path, synchronous: Synchronous, *, max_pages: int | None = None, cache_kib: int = 1000
+) -> sqlite3.Connection:
+    """A connection in WAL mode without implicit transactions. Readers go straight on, and need few pages again.
 
     :raises LogError: if the file cannot be opened.
     """
@@ -56,7 +58,7 @@ def connect(path: Path, synchronous: Synchronous, *, max_pages: int | None = Non
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA cache_size = -4000")
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         connection.execute("PRAGMA mmap_size = 268435456")
         if max_pages is not None:
             connection.execute(f"PRAGMA max_page_count = {max_pages}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedReader"]
 
 _MASK = (1 << OFFSET_BITS) - 1
-_decode: Callable[[bytes], dict[str, bytes]] = msgspec.msgpack.Decoder(dict[str, bytes]).decode
+# the records of a topic have few different headers: each is decoded once, and shared by those that have it
+_decode: Callable[[bytes], Mapping[str, bytes]] = lru_cache(1024)(msgspec.msgpack.Decoder(dict[str, bytes]).decode)
 
 
 class EmbeddedReader:

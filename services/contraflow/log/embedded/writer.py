@@ -48,7 +48,7 @@ class Writer:
         self._path = path
         self._clock = clock
         self._committed = committed
-        self._connection = connect(path, synchronous, max_pages=max_pages)
+        self._connection = connect(path, synchronous, max_pages=max_pages, cache_kib=4000)
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._turn = (path.parent / "writer.lock").open("a")
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
