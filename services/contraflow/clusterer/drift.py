@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from river.drift import ADWIN
 
 from contraflow.clusterer.parts import Rows, pack_array, unpack_array
 
@@ -34,6 +33,8 @@ class History:
 
     def changes(self, slot: int, since: int) -> tuple[int, ...]:
         """The blocks at which the share of a slot changed, by ADWIN (Bifet & Gavaldà, 2007), after block ``since``."""
+        from river.drift import ADWIN  # with it come sklearn and pandas: two thirds of the start of every command
+
         detector = ADWIN()
         found = []
         for counts in sorted(self._counts.values(), key=lambda rows: int(rows[0, 0])):

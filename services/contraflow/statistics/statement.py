@@ -8,8 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betaincc, betaln
-from scipy.stats import beta
+from scipy.special import betainc, betaincc, betaln
 
 __all__ = ["log_e_accept", "log_e_reject", "score"]
 
@@ -21,7 +20,7 @@ def log_e_accept(n: int, s: int) -> float:
     ``E = 2^n * 2 * B(s+1, n-s+1) * P(Beta(s+1, n-s+1) > 1/2)``: a mixture of likelihood ratios against 1/2, each a
     supermartingale under every theta <= 1/2.
     """
-    return float(n * np.log(2) + np.log(2) + betaln(s + 1, n - s + 1) + beta.logsf(0.5, s + 1, n - s + 1))
+    return float(n * np.log(2) + np.log(2) + betaln(s + 1, n - s + 1) + _log(betaincc(s + 1, n - s + 1, 0.5)))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -33,10 +32,14 @@ def log_e_reject(n: int, s: int, min_accuracy: float) -> float:
     in theta; so their mixture is a supermartingale under every theta >= m.
     """
     m = min_accuracy
-    mixture = betaln(s + 1, n - s + 1) + beta.logcdf(m, s + 1, n - s + 1) - np.log(m)
+    mixture = betaln(s + 1, n - s + 1) + _log(betainc(s + 1, n - s + 1, m)) - np.log(m)
     return float(mixture - s * np.log(m) - (n - s) * np.log1p(-m))
 
 
 def score(n: int, s: int, min_accuracy: float) -> float:
     """P(theta >= min_accuracy | judgments) under a uniform prior: 0 is refuted, 1 is confirmed."""
     return float(betaincc(s + 1, n - s + 1, min_accuracy))
+
+
+def _log(probability: float | np.floating) -> float:
+    return float(np.log(probability)) if probability > 0 else -np.inf

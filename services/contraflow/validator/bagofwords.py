@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-
-from river.naive_bayes import MultinomialNB
+from typing import TYPE_CHECKING
 
 from contraflow.words import words
+
+if TYPE_CHECKING:
+    from river.naive_bayes import MultinomialNB
 
 __all__ = ["words_alone"]
 
@@ -20,6 +22,8 @@ def words_alone(train: Sequence[tuple[str, str]], test: Sequence[tuple[str, str]
     """
     if not train or not test:
         return None
+    from river.naive_bayes import MultinomialNB  # as in clusterer.drift, it brings much along
+
     model = MultinomialNB(alpha=0.5)
     for arm, reference in train:
         model.learn_one(Counter(words(arm)), True)
