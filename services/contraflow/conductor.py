@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from hashlib import blake2b
 
 import anyio
@@ -17,6 +18,7 @@ from contraflow.log.protocol import Log
 from contraflow.results import read_topic
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.ending import until_done
+from contraflow.runtime.patience import patiently
 from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
 from contraflow.topics import SERVICES, qualified, specs
 from contraflow.wire import Wire
@@ -68,9 +70,9 @@ async def conduct(
     await _agree(log, wire, drain, config, declares="sampler" in services)
     stopped: RunStopped | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_drain_when_done, log, wire, drain)
+        tasks.start_soon(patiently, partial(_drain_when_done, log, wire, drain), f"who waits for the end of {wire.run}")
         if "clusterer" in services:  # one process of the ring is enough
-            tasks.start_soon(_keep_house, log, wire)
+            tasks.start_soon(patiently, partial(_keep_house, log, wire), "the cleaner")
         try:
             await supervisor.run(services)
         except RunStopped as error:

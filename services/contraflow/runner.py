@@ -33,6 +33,7 @@ from contraflow.results import Results, read_results, read_topic
 from contraflow.runs import RunFolder, list_runs, open_or_create, write_atomically
 from contraflow.runtime.children import child
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.patience import patiently
 from contraflow.runtime.signals import drain_on_signals
 from contraflow.runtime.supervisor import Service, Supervisor
 from contraflow.wire import Wire
@@ -203,7 +204,7 @@ async def _run_and_watch(
 
 async def _watch(follower: Follower, console: Console, name: str) -> None:
     try:
-        await watch(follower, console, name=name)
+        await patiently(partial(watch, follower, console, name=name), "the progress")
     finally:
         await follower.close()
 

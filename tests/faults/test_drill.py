@@ -152,7 +152,7 @@ def drill(
         for service in (*((s,) for s in SINGLETONS), *2 * (("embedder",), *(("decoder", "--arm", a) for a in ARMS))):
             fleet.add(*service)
         while sum(fault.done.values()) < faults:
-            pause = time.monotonic() + rng.uniform(0.5, 3.0)
+            pause = time.monotonic() + rng.uniform(2.0, 6.0)
             while time.monotonic() < pause:
                 fault.tend()
                 time.sleep(0.05)

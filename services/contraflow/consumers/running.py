@@ -23,6 +23,7 @@ from contraflow.runs import RunFolder
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.ending import until_done
 from contraflow.runtime.lanes import INTERVAL, run_lanes
+from contraflow.runtime.patience import patiently
 from contraflow.runtime.signals import drain_on_signals
 from contraflow.runtime.supervisor import RunStopped, Service, Supervisor
 from contraflow.topics import TOPICS, dead_letters, specs
@@ -161,7 +162,7 @@ async def run_consumer(log: Log, names: Names, drain: Drain, meter: Meter | None
 
 
 async def _drain_at_the_end(log: Log, names: Names, drain: Drain) -> None:
-    await drain.unless(_until_read(log, names))
+    await drain.unless(patiently(partial(_until_read, log, names), f"who waits for the end of {names.wire.run}"))
     drain.request("the run is done, and everything is read")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import anyio
+
 from contraflow.log.protocol import Log, Outgoing, Position, Producer, Reader
 from contraflow.runtime.backlog import Backlog
 from contraflow.runtime.state import Changelog
@@ -35,6 +37,14 @@ class Singleton:
         :raises PositionsLost: if there is output, or a committed position, and no state: the changelog was emptied.
         """
         self._producer = await self._log.producer(self._group)
+        try:
+            return await self._restore()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.close()
+            raise
+
+    async def _restore(self) -> tuple[dict[str, bytes], Reader]:
         parts, kept = await self._changelog.restore(self._log)
         # a group without members may lose its positions; those kept with the state are never older
         known = {**await self._log.positions(self._group, self._inputs), **kept}

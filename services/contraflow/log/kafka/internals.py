@@ -180,6 +180,8 @@ async def hard_close(producer: AIOKafkaProducer, limit: float = 2.0) -> None:
     if sender is not None and not sender.done():
         sender.cancel()
         await asyncio.wait([sender], timeout=limit)
+    if sender is not None and sender.done() and not sender.cancelled():
+        sender.exception()  # told by the commit that it failed; asyncio prints what nobody has asked for
     producer._message_accumulator.fail_all(ProducerClosed())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaProducer
@@ -109,18 +110,17 @@ class KafkaProducer:
     ) -> list[int]:
         producer, prefix = self._producer, self._connection.prefix
         await producer.begin_transaction()
-        sent = [
-            await producer.send(
-                prefix + o.topic,
-                o.value,
-                o.key.encode(),
-                partition=o.partition,
-                headers=list(o.headers.items()),
-            )
-            for o in outputs
-        ]
-        # all of them: the commit succeeds although a send failed, and only its future tells
-        written = await asyncio.gather(*sent)
+        sent: list[asyncio.Future[Any]] = []
+        try:
+            for o in outputs:
+                where, headers = prefix + o.topic, list(o.headers.items())
+                sent.append(await producer.send(where, o.value, o.key.encode(), partition=o.partition, headers=headers))
+            # all of them: the commit succeeds although a send failed, and only its future tells
+            written = await asyncio.gather(*sent)
+        except BaseException:
+            for future in sent:  # asyncio prints what nobody has asked for
+                future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
         offsets = {TopicPartition(prefix + p.topic, p.number): at for p, at in positions.items()}
         await producer.send_offsets_to_transaction(offsets, prefix + group)
         await producer.commit_transaction()
