@@ -55,4 +55,4 @@ async def serve(
             if not isinstance(stopped.__cause__, Fenced):
                 raise
             return f"another {service} of {run} has taken over, and goes on; nothing is lost"
-    return drain.why
+    return drain.why or "its work is done"

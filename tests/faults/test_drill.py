@@ -61,19 +61,24 @@ class Faults:
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._added: list[Member] = []
         self._brokers_whole_at = 0.0
+        self._deck: list[Callable[[], None]] = []
         self.done: Counter[str] = Counter()
 
     def next(self) -> None:
-        """One more fault, of those that are possible now."""
-        possible = [
-            self.kill_worker,
-            self.kill_singleton,
-            self.member,
-            self.freeze_worker,
-            self.zombie,
-            self.kill_broker,
-        ]
-        self._rng.choice(possible)()
+        """One more fault, of those that are possible now; each kind comes about as often as any other."""
+        before = self.done.total()
+        while self.done.total() == before:
+            if not self._deck:
+                self._deck = [
+                    self.kill_worker,
+                    self.kill_singleton,
+                    self.member,
+                    self.freeze_worker,
+                    self.zombie,
+                    self.kill_broker,
+                ]
+                self._rng.shuffle(self._deck)
+            self._deck.pop()()
 
     def tend(self) -> None:
         """Do what is due: wake what was frozen, start what was killed."""

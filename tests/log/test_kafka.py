@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -16,7 +19,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from brokers import Broker, own_kafka
-from contraflow.errors import LogError
+from contraflow.errors import Fenced, LogError
 from contraflow.log.kafka import KafkaConnection, KafkaLog
 from contraflow.log.protocol import Outgoing, Partition, Position, Record
 from contraflow.runtime.drain import Drain
@@ -180,6 +183,33 @@ async def exists(log: KafkaLog, topic: str) -> bool:
         return await log.partitions(topic) > 0
     except LogError:
         return False
+
+
+async def test_a_producer_that_is_fenced_or_cut_off_in_a_commit_leaves_no_task_and_no_traceback_behind(
+    kafka: str,
+) -> None:
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+    many = [Outgoing("in", i % PARTITIONS, "k", bytes(500)) for i in range(5000)]
+    async with opened(kafka) as open_log:
+        log = await open_log()
+        tasks = asyncio.all_tasks()
+        old = await log.producer("owner")
+        await old.commit([Outgoing("in", 0, "k", b"v")])
+        new = await log.producer("owner")
+        with pytest.raises(Fenced):
+            await old.commit(many)
+        await new.close()
+        cut = await log.producer("cut")
+        with anyio.move_on_after(0.01):
+            await cut.commit(many)
+        await cut.close()
+        await anyio.sleep(0.1)
+        left = asyncio.all_tasks() - tasks
+    del old, new, cut
+    gc.collect()
+    assert not left
+    assert not said
 
 
 async def test_members_share_a_topic_and_who_stays_takes_over_with_nothing_done_twice(kafka: str) -> None:

@@ -176,13 +176,36 @@ async def hard_close(producer: AIOKafkaProducer, limit: float = 2.0) -> None:
     producer._closed = True
     with anyio.move_on_after(limit):
         await producer.client.close()
-    sender = producer._sender.sender_task
-    if sender is not None and not sender.done():
+        await _end(producer._sender.sender_task, producer.client)
+        await producer.client.close()  # a request that was tried again has connected again
+    unsent = producer._message_accumulator
+    batches = (*unsent._pending_batches, *(batch for batches in unsent._batches.values() for batch in batches))
+    unsent._pending_batches = _Forgiving()
+    unsent.fail_all(ProducerClosed())
+    for batch in batches:
+        batch.failure(ProducerClosed())
+    # a commit that failed has told why; asyncio prints what nobody has asked for
+    for future in (producer._txn_manager._transaction_waiter, *(batch._drain_waiter for batch in batches)):
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
+
+
+async def _end(sender: asyncio.Task[None] | None, client: Any) -> None:
+    """Cancel a sender, which first waits for its requests, and these for metadata that a closed client does not get."""
+    while sender is not None and not sender.done():
         sender.cancel()
-        await asyncio.wait([sender], timeout=limit)
-    if sender is not None and sender.done() and not sender.cancelled():
-        sender.exception()  # told by the commit that it failed; asyncio prints what nobody has asked for
-    producer._message_accumulator.fail_all(ProducerClosed())
+        if client._md_update_fut is not None and not client._md_update_fut.done():
+            client._md_update_fut.set_result(False)
+        await asyncio.wait([sender], timeout=0.05)
+    if sender is not None and not sender.cancelled():
+        sender.exception()
+
+
+class _Forgiving(set[Any]):
+    """What a batch that was sent twice leaves twice."""
+
+    def remove(self, batch: Any) -> None:
+        self.discard(batch)
 
 
 async def refusal(options: Mapping[str, Any]) -> Exception | None:
