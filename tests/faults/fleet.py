@@ -76,8 +76,12 @@ class Fleet:
 
     @property
     def done(self) -> bool:
-        """Whether every member has ended with 0."""
-        return all(m.process.poll() == 0 for m in self.members.values())
+        """Whether every member has ended with 0; one that was asked to leave while it started ends with the signal."""
+        return all(self._ended(member) for member in self.members.values())
+
+    def _ended(self, member: Member) -> bool:
+        code = member.process.poll()
+        return code == 0 or (member.expected and code is not None and code < 0)
 
     def kill(self, member: Member) -> None:
         member.process.kill()
