@@ -110,21 +110,45 @@ class KafkaProducer:
     ) -> list[int]:
         producer, prefix = self._producer, self._connection.prefix
         await producer.begin_transaction()
-        sent: list[asyncio.Future[Any]] = []
-        try:
-            for o in outputs:
-                where, headers = prefix + o.topic, list(o.headers.items())
-                sent.append(await producer.send(where, o.value, o.key.encode(), partition=o.partition, headers=headers))
-            # all of them: the commit succeeds although a send failed, and only its future tells
-            written = await asyncio.gather(*sent)
-        except BaseException:
-            for future in sent:  # asyncio prints what nobody has asked for
-                future.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise
+        written = await self._send(outputs)
         offsets = {TopicPartition(prefix + p.topic, p.number): at for p, at in positions.items()}
         await producer.send_offsets_to_transaction(offsets, prefix + group)
         await producer.commit_transaction()
-        return [record.offset for record in written]
+        return written
+
+    async def _send(self, outputs: Sequence[Outgoing]) -> list[int]:
+        """Write records; returns their offsets. Batches of our own: one future each, where ``send`` makes one a record."""
+        sent: list[tuple[asyncio.Future[Any], list[int]]] = []
+        offsets = [0] * len(outputs)
+        try:
+            for (topic, number), batch, indices in self._batches(outputs):
+                where = self._connection.prefix + topic
+                sent.append((await self._producer.send_batch(batch, where, partition=number), indices))
+            # all of them: the commit succeeds although a batch failed, and only its future tells
+            for future, indices in sent:
+                first = (await future).offset
+                for k, i in enumerate(indices):
+                    offsets[i] = first + k
+        except BaseException:
+            for future, _ in sent:  # asyncio prints what nobody has asked for
+                future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+        return offsets
+
+    def _batches(self, outputs: Sequence[Outgoing]) -> list[tuple[tuple[str, int], Any, list[int]]]:
+        """For each batch its topic and partition, and the places in ``outputs`` of its records, in their order."""
+        full: list[tuple[tuple[str, int], Any, list[int]]] = []
+        filling: dict[tuple[str, int], tuple[Any, list[int]]] = {}
+        for i, output in enumerate(outputs):
+            place = output.topic, output.partition
+            if place not in filling:
+                filling[place] = self._producer.create_batch(), []
+            if not _add(filling[place][0], output):
+                full.append((place, *filling[place]))
+                filling[place] = self._producer.create_batch(), []
+                _add(filling[place][0], output)  # an empty batch takes any record
+            filling[place][1].append(i)
+        return full + [(place, *batch) for place, batch in filling.items()]
 
     async def _find(self, outputs: Sequence[Outgoing]) -> None:
         """Refuse what the cluster would refuse, before a transaction is begun that could not end."""
@@ -143,3 +167,8 @@ class KafkaProducer:
         if self._dead is None:
             self._dead = LogError(f"the producer {self._id} is closed")
             await hard_close(self._producer)
+
+
+def _add(batch: Any, output: Outgoing) -> bool:
+    headers = list(output.headers.items())
+    return batch.append(timestamp=None, key=output.key.encode(), value=output.value, headers=headers) is not None
