@@ -96,7 +96,10 @@ def test_a_key_of_another_section_is_sent_there(write: Write) -> None:
         ("sampling.warm_start=many", 'expected a whole number (at least 1) or "auto"; got "many"'),
         ("sampling.uniform=0.1", "expected a number (at least 0.2, at most 1.0); got 0.1"),
         ("sampling.epoch=40", 'expected a whole number (at least 32, a multiple of 32) or "auto"; got 40'),
-        ("sampling.rule=lead", 'expected "leads" or "uniform"; got "lead"; did you mean "leads"?'),
+        (
+            "sampling.rule=lead",
+            'expected "leads" or "uniform" or "margin" or "balance" or "schedule"; got "lead"; did you mean "leads"?',
+        ),
         ("alpha=0.5", "expected a number (above 0.0, below 0.5); got 0.5"),
         ("seed=1.5", "expected a whole number; got 1.5"),
         ("seed=true", "expected a whole number; got true"),

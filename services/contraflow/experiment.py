@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from contraflow.sampler.rules import RuleName
+
 __all__ = [
     "Arm",
     "Budget",
@@ -121,7 +123,7 @@ class Sampling(_Section, frozen=True):
     epoch: Blocks | Auto = "auto"
     in_flight: Positive | Auto = "auto"
     uniform: Annotated[float, msgspec.Meta(ge=0.2, le=1.0)] = 0.2
-    rule: Literal["leads", "uniform"] = "leads"
+    rule: RuleName = "leads"
 
 
 def _spend(unit: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from contraflow.clusterer.kmeans import OnlineKMeans, warm_centroids
-from worlds import MixtureWorld
+from worlds.mixture import MixtureWorld
 
 
 def texts(n: int, seed: int = 0) -> np.ndarray:

@@ -15,9 +15,9 @@ from contraflow.errors import FormatTooNew
 from contraflow.events import Assignment, Claim, Cluster, ClusterState, Origin, encode
 from contraflow.pairs import BLOCK, Pair
 from contraflow.statistics.eprocess import log_e_scalar
-from worlds import MixtureWorld, Plant, UniformStream
+from worlds.mixture import MixtureWorld, Plant, UniformStream
 
-PLANTS = (Plant(share=0.1, rate=1.0, one_topic=True), Plant(share=0.05, rate=0.8))
+PLANTS = (Plant(share=0.1, rate=1.0, where="one_topic"), Plant(share=0.05, rate=0.8))
 
 
 def config(**changes: int) -> ClustererConfig:
@@ -246,13 +246,63 @@ def test_probes_are_assigned_and_count_for_nothing() -> None:
 
 
 def test_planted_behaviours_are_claimed_in_their_own_direction() -> None:
-    plants = (Plant(share=0.1, one_topic=True), Plant(share=0.1, arm=0))
+    plants = (Plant(share=0.1, where="one_topic"), Plant(share=0.1, arm=0))
     core = Clusterer(config(max_clusters=60))
     for block in blocks(120, plants=plants):
         core.process(block)
     regions = core.finish().regions
     assert regions is not None
     assert {claim.direction for claim in regions.claims} == {1, -1}
+
+
+def told(prompts: list[str], vectors: list[Any], seq: int, origin: Origin = Origin.EXPLORE) -> list[Pair]:
+    none = (None, None)
+    return [
+        Pair(seq + i, f"r:{seq + i}", prompt, origin, np.stack(pair).astype(np.float32), ("a", "b"), (1, 1), none)
+        for i, (prompt, pair) in enumerate(zip(prompts, vectors, strict=True))
+    ]
+
+
+def usual_and_odd() -> tuple[Any, Any]:
+    """Draws of 64-dimensional unit vectors: of one of twelve usual kinds (by its number), and of a kind of their own."""
+    rng = np.random.default_rng(5)
+    centres = np.linalg.qr(rng.standard_normal((64, 13)))[0].T
+
+    def draw(k: int) -> Any:
+        vector = centres[k] + 0.05 * rng.standard_normal(64)
+        return vector / np.linalg.norm(vector)
+
+    return draw, lambda: draw(12)
+
+
+def hits_of(core: Clusterer, reasons: set[str]) -> set[str]:
+    regions = core.publisher.publish()[2].regions
+    return {prompt for region in regions if str(region.reason) in reasons for prompt in region.hits}
+
+
+def test_a_text_of_the_warm_start_that_is_like_no_other_is_a_lead() -> None:
+    usual, odd = usual_and_odd()
+    core = Clusterer(config(warm_start=64))
+    vectors = [[usual(i % 12), usual(i % 12)] for i in range(64)]
+    vectors[40][1] = odd()
+    prompts = [f"p{i}" for i in range(64)]
+    for start in (0, 32):
+        core.process(told(prompts[start : start + 32], vectors[start : start + 32], start + 1))
+    assert hits_of(core, {"lead"}) == {"p40"}
+
+
+def test_the_prompts_that_founded_a_cluster_still_lead_there() -> None:
+    usual, odd = usual_and_odd()
+    core = Clusterer(config(warm_start=64))
+    for start in (0, 32):
+        core.process(told([f"p{i}" for i in range(32)], [[usual(i % 12)] * 2 for i in range(32)], start + 1))
+    vectors = [[usual(i % 12), odd() if i < 3 else usual(i % 12)] for i in range(32)]
+    core.process(told([f"q{i}" for i in range(32)], vectors, 65))
+    assert core.births == [0, 1]
+    assert hits_of(core, {"divergence"}) >= {"q0", "q1", "q2"}
+    assert core.ledger.n[[s for s, life in core.lives.items() if life.born_at > 0]].sum() == 0, (
+        "no evidence before birth"
+    )
 
 
 def test_a_run_that_ends_within_its_warm_start_still_has_clusters() -> None:

@@ -11,6 +11,7 @@ from contraflow.events import ArmTotals, Criterion, Origin, Reason, Region, Regi
 from contraflow.prompts import Prompt
 from contraflow.sampler.core import Plan, Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool, ReplayPool
+from contraflow.sampler.rules import RuleName
 
 PROMPTS = [Prompt(f"p{i}", f"prompt {i}") for i in range(40)]
 
@@ -101,6 +102,24 @@ def test_what_is_explored_does_not_depend_on_what_is_steered() -> None:
         return [r.prompt_id for p in plans(sampler(), 8, found) for r in p.requests if r.origin is Origin.EXPLORE]
 
     assert sorted(explored(())) == sorted(explored((lead(p3=5.0),)))
+
+
+@pytest.mark.parametrize(("rule", "reason"), [("margin", Reason.BOUNDARY), ("balance", Reason.THIN)])
+def test_a_rival_steers_to_the_regions_of_its_own_reason_alone(rule: RuleName, reason: Reason) -> None:
+    others = tuple(
+        Region(region_id=str(other), reason=other, probability=0.9, needed=9, hits={"p3": 5.0})
+        for other in Reason
+        if other is not Reason.CONFIRM
+    )
+    served = plans(sampler(rule=rule), 5, others)[-1].steering.regions
+    assert set(served) == {str(reason)}
+
+
+def test_the_schedule_asks_uniformly_first() -> None:
+    boundary = Region(region_id="boundary", reason=Reason.BOUNDARY, probability=0.0, needed=99, hits={"p3": 50.0})
+    made = plans(sampler(rule="schedule", pairs=4000, epoch=512), 7, (boundary,))
+    assert all(plan.steering.shares == {"explore": 512} for plan in made[:5])
+    assert made[6].steering.shares["steer"] > 0
 
 
 def test_the_uniform_rule_never_steers() -> None:

@@ -73,6 +73,15 @@ def test_a_hit_makes_similar_prompts_worth_asking() -> None:
     assert {prompt for prompt, _ in chosen} == {0, 1}
 
 
+def test_neighbours_that_were_asked_and_showed_nothing_do_not_outvote_a_prompts_own_hit() -> None:
+    vectors = np.full((PROMPTS, 4), 0.5, np.float32)
+    neighbours = Neighbours(*nearest_prompts(vectors, 8))
+    asked = np.full(PROMPTS, 20, np.int32)
+    asked[0] = 1
+    chosen = water_fill([region("r", {"p0": 0.3})], INDEX, asked, ALL, neighbours, 3)
+    assert [prompt for prompt, _ in chosen] == [0, 0, 0]
+
+
 def test_nearest_prompts_are_those_of_brute_force() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((200, 16)).astype(np.float32)

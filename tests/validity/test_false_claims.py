@@ -27,6 +27,7 @@ from contraflow.prompts import Prompt
 from contraflow.rehearsal import Answer, pair_of, rehearse
 from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool
+from contraflow.sampler.rules import RuleName
 from contraflow.sampler.value import Neighbours
 
 ENCODER = HashedEncoder()
@@ -51,7 +52,7 @@ def clusterer(seed: int, *, start: int = 32) -> Clusterer:
     return Clusterer(config)
 
 
-def sampler(seed: int, *, rule: str = "leads") -> Sampler:
+def sampler(seed: int, *, rule: RuleName = "leads") -> Sampler:
     config = SamplerConfig(run="x-1", epoch=32, in_flight=2, warm_start=96, pairs=PAIRS, seed=seed, rule=rule)
     return Sampler(config, PROMPTS, EndlessPool(len(PROMPTS)), neighbours())
 

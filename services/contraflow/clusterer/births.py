@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 SIZE = 512
 DISTANCES = 2048
-QUANTILE = 0.9
+QUANTILE = 0.8
 SIMILAR = 0.8
 """Times the mean |c|^2: the cosine above which two far texts belong together. .6 to 1.0 all work."""
 FOUNDERS = 4
@@ -24,11 +24,15 @@ ONE_SIDED_FOUNDERS = 3
 
 
 class Founders(NamedTuple):
-    """The texts that found a cluster: their vectors, how many came from each arm, and the rows that they hold."""
+    """The texts that found a cluster: vectors, how many came from each arm, the rows that those from the ring hold.
+
+    ``texts`` are the prompt and the arm of each.
+    """
 
     vectors: Floats
     arms: tuple[int, ...]
     rows: NDArray[np.int64]
+    texts: tuple[tuple[str, int], ...]
 
     @property
     def one_sided(self) -> bool:
@@ -37,7 +41,7 @@ class Founders(NamedTuple):
 
 
 class FarRing:
-    """The last 512 far texts and the running 90 % quantile of the distance that makes a text far."""
+    """The last 512 far texts and the running 80 % quantile of the distance that makes a text far."""
 
     def __init__(self, dim: int, arms: int) -> None:
         self._arms = arms
@@ -73,14 +77,15 @@ class FarRing:
         self._rows.touch(self._place)
         self._place = (self._place + 1) % SIZE
 
-    def founders(self, vector: Floats, arm: int, theta: float) -> Founders | None:
+    def founders(self, vector: Floats, arm: int, prompt: str, theta: float) -> Founders | None:
         """Those that found a cluster together with this far text; None if there are too few."""
         near = np.flatnonzero((self.arm >= 0) & (self.vectors @ vector >= theta))
         arms = np.bincount(np.append(self.arm[near], arm), minlength=self._arms)
         needed = ONE_SIDED_FOUNDERS if (arms > 0).sum() == 1 else FOUNDERS
         if len(near) + 1 < needed:
             return None
-        return Founders(np.vstack([self.vectors[near], vector[None]]), tuple(int(a) for a in arms), near)
+        texts = *((self.prompts[row], int(self.arm[row])) for row in near), (prompt, arm)
+        return Founders(np.vstack([self.vectors[near], vector[None]]), tuple(int(a) for a in arms), near, texts)
 
     def leave(self, founders: Founders) -> None:
         """Take out those that have founded a cluster."""

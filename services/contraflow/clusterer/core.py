@@ -167,7 +167,22 @@ class Clusterer:
         assignments = []
         for start in range(0, len(pairs), BLOCK):
             assignments += self._step(pairs[start : start + BLOCK], learn=False)
+        if good:
+            self._keep_far(good)
         return assignments
+
+    def _keep_far(self, good: Sequence[Pair]) -> None:
+        """What of the warm start is far and unlike its partner may lead somewhere, though it founds nothing yet."""
+        vectors = np.concatenate([_vectors(pair) for pair in good])
+        nearest = self.kmeans.assign(vectors)
+        # without the text itself: one of two in a cluster would always be near
+        n = np.maximum(self.kmeans.counts[nearest.first], 2).astype(np.float32)
+        distance = nearest.distance * (n / (n - 1)) ** 2
+        self.ring.observe(distance)
+        far, theta = (distance > self.ring.threshold()).reshape(len(good), -1), self.theta()
+        for i in np.flatnonzero(far.any(axis=1)).tolist():
+            for arm in _unlike_partners(_vectors(good[i]), far[i], theta):
+                self.ring.add(_vectors(good[i])[arm], arm, good[i].prompt_id)
 
     def _found_warm_clusters(self, good: Sequence[Pair]) -> None:
         vectors = np.concatenate([_vectors(pair) for pair in good])
@@ -179,10 +194,6 @@ class Clusterer:
             members = vectors[labels == k]
             slot = self._born(centroids[k], int(sizes[k]), weight=float(weight), born_at=0, warm=True)
             self.kmeans.inertia[slot] = float(((members - centroids[k]) ** 2).sum())
-        # a text alone is no cluster; it may found one with others of its kind
-        for row in np.flatnonzero(~np.isin(labels, keep)):
-            pair, arm = divmod(int(row), len(self.arms))
-            self.ring.add(vectors[row], arm, good[pair].prompt_id)
         self.coverage.probe(vectors)
 
     def _step(self, block: Sequence[Pair], *, learn: bool = True) -> list[Assignment]:
@@ -316,19 +327,16 @@ class Clusterer:
         return SIMILAR * self.kmeans.spread()
 
     def _births(self, pair: Pair, vectors: Floats, far: NDArray[np.bool_], theta: float) -> None:
-        alike = vectors @ vectors.T
-        for arm in np.flatnonzero(far):
-            others = np.delete(alike[arm], arm)
-            if (others >= theta).any():
-                continue
-            founders = self.ring.founders(vectors[arm], int(arm), theta)
+        for arm in _unlike_partners(vectors, far, theta):
+            founders = self.ring.founders(vectors[arm], arm, pair.prompt_id, theta)
             if founders is None or not self._make_room():
-                self.ring.add(vectors[arm], int(arm), pair.prompt_id)
+                self.ring.add(vectors[arm], arm, pair.prompt_id)
                 continue
             self.ring.leave(founders)
             weight = self._birth_weight(founders.one_sided)
             mean = founders.vectors.mean(axis=0)
-            self._born(mean, len(founders.vectors), weight=weight, born_at=pair.seq, founders=founders.arms)
+            slot = self._born(mean, len(founders.vectors), weight=weight, born_at=pair.seq, founders=founders.arms)
+            self.discordant.found(slot, founders.texts, self.ledger.compared)
 
     def _make_room(self, keep: int | None = None) -> bool:
         """Whether there is a free slot, if need be by merging the cheapest pair of unclaimed clusters."""
@@ -363,7 +371,7 @@ class Clusterer:
             return
 
     def _split(self, slot: int, first: Floats, second: Floats, share: float) -> None:
-        life, count = self.lives[slot], int(self.kmeans.counts[slot])
+        life, count, led_here = self.lives[slot], int(self.kmeans.counts[slot]), self.discordant.of(slot)
         self.publisher.retire(slot, ClusterState.SPLIT)
         self.lives.pop(slot)
         self.kmeans.free(slot)
@@ -371,7 +379,9 @@ class Clusterer:
         sizes = max(1, round(count * share)), max(1, count - round(count * share))
         for mean, size in zip((first, second), sizes, strict=True):
             weight = self._birth_weight(one_sided=True)
-            self._born(mean, size, weight=weight, born_at=self.processed, parents=(life.cluster_id,))
+            child = self._born(mean, size, weight=weight, born_at=self.processed, parents=(life.cluster_id,))
+            for text in led_here:  # to which of the two it leads, the next draw will tell
+                self.discordant.add(child, text)
 
     def _birth_weight(self, one_sided: bool) -> float:
         index = self.births[one_sided]
@@ -484,6 +494,13 @@ class Clusterer:
         for divergence, (direction, squares, count, look) in zip(self.divergence, divergences, strict=True):
             divergence.direction[slot], divergence.squares[slot] = unpack_array(direction), squares
             divergence.count[slot], divergence.next_look[slot] = count, look
+
+
+def _unlike_partners(vectors: Floats, far: NDArray[np.bool_], theta: float) -> list[int]:
+    """The arms of far texts that resemble none of the other arms' texts."""
+    alike = vectors @ vectors.T
+    np.fill_diagonal(alike, -np.inf)
+    return [int(arm) for arm in np.flatnonzero(far) if alike[arm].max() < theta]
 
 
 def _vectors(pair: Pair) -> Floats:

@@ -181,7 +181,9 @@ class Publisher:
 
     def _open_regions(self) -> list[Region]:
         core = self._clusterer
-        claimed = {self._id(slot) for slot in core.lives if core.ledger.claimed(slot)}
+        claimed = {
+            self._id(int(slot)) for slot in np.flatnonzero(core.ledger.claimed_slots()) if int(slot) in core.lives
+        }
         regions = [r for slot in sorted(core.lives) for r in self._of_cluster(slot, claimed)]
         lead = lead_region(core.ring, core.theta(), core.reference)
         if lead is not None:

@@ -6,7 +6,7 @@ Steering only: founders are counted here and never in evidence. See docs/decisio
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ LIKELY, URGENCY = 0.8, 4.0
 """What is likely but undecided is urgent: its probability counts four times."""
 KEPT = 256
 MOST_PROMPTS = 200
+NOBODY = -1
+"""The partner's cluster of a founder, which is not known any more."""
 
 
 class Discordant(NamedTuple):
@@ -46,6 +48,17 @@ class DiscordantTexts:
         """Forget what the slot held before."""
         self._kept[slot] = deque(maxlen=KEPT)
         self._parts.pop(slot, None)
+
+    def found(self, slot: int, texts: Iterable[tuple[str, int]], compared: Sequence[int]) -> None:
+        """Keep what founded a cluster, (prompt, arm)s: their prompts led there first, and may again."""
+        for prompt, arm in texts:
+            for j, other in enumerate(compared):
+                if arm == other or arm not in compared:
+                    self.add(slot, Discordant(prompt, j, int(arm == other), NOBODY))
+
+    def of(self, slot: int) -> list[Discordant]:
+        """What is kept of a slot."""
+        return list(self._kept[slot])
 
     def add(self, slot: int, text: Discordant) -> None:
         """Keep a text."""

@@ -20,8 +20,10 @@ def nearest_prompts(vectors: NDArray[np.float32], k: int = 30) -> tuple[NDArray[
         cosines = vectors[start : start + _ROWS] @ vectors.T
         here = np.arange(len(cosines))
         cosines[here, start + here] = -2.0
+        nearest = np.sort(np.argpartition(-cosines, k - 1, axis=1)[:, :k], axis=1)
         # a stable sort: equal neighbours are taken in their order
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+        order = np.argsort(-np.take_along_axis(cosines, nearest, 1), axis=1, kind="stable")
+        nearest = np.take_along_axis(nearest, order, 1)
         indices[start : start + _ROWS] = nearest
         weights[start : start + _ROWS] = np.clip((np.take_along_axis(cosines, nearest, 1) - 0.3) / 0.3, 0, 1)
     return indices, weights

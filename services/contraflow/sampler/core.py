@@ -15,12 +15,12 @@ from contraflow.errors import FormatTooNew
 from contraflow.events import Message, Origin, Reason, Region, Regions, Request, Steering, request_id
 from contraflow.prompts import Prompt
 from contraflow.sampler.pool import Pool, stream
+from contraflow.sampler.rules import RULES, RuleName
 from contraflow.sampler.value import Neighbours, water_fill
 
 __all__ = ["Plan", "Sampler", "SamplerConfig"]
 
 _FORMAT = 1
-_STEERED = (Reason.LEAD, Reason.DIVERGENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class SamplerConfig:
     pairs: int | None
     arms: int = 2
     uniform: float = 0.2
-    rule: str = "leads"
+    rule: RuleName = "leads"
     seed: int = 0
     tokens: int | None = None
     stop: dict[str, float] = field(default_factory=dict)
@@ -133,13 +133,16 @@ class Sampler:
 
     def _choose(self, size: int, regions: Regions | None) -> list[tuple[int, int, Origin, str | None]]:
         rng = stream(self.config.seed, "epoch", self.epoch)
-        uniform = regions is None or regions.warm or self.config.rule == "uniform" or len(self._prompts) == 1
+        rule = RULES[self.config.rule]
+        uniform = (
+            regions is None or regions.warm or not rule.reasons or self.seq < rule.first or len(self._prompts) == 1
+        )
         # the few draws that are kept to explore are not spent on the warm start: a scan asks uniformly too
         explore = size if uniform and not self._pool.stored else int(np.ceil(size * self.config.uniform))
         chosen = self._explore(explore, rng)
         if regions is not None and not uniform:
             confirm = [region for region in regions.regions if region.reason is Reason.CONFIRM]
-            steered = [region for region in regions.regions if region.reason in _STEERED]
+            steered = [region for region in regions.regions if region.reason in rule.reasons]
             chosen += self._confirm(confirm, min(size // 4, size - len(chosen)))
             chosen += self._steer(steered, size - len(chosen), Origin.STEER)
         chosen += self._scan(size - len(chosen))

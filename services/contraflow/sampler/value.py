@@ -1,11 +1,12 @@
 """What the next draw of each prompt is worth, and how an epoch's draws are spread over the prompts.
 
-The rule chases a lead, then decides: a prompt is worth the posterior mean of "the next pair of it is a useful hit".
+The rule chases a lead, then decides: a prompt is worth the posterior mean of "the next pair of it is a useful hit", from
+its own hits and draws or from those of its neighbours as well, whichever is more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from contraflow.events import Region
 
 __all__ = ["FLOOR", "Neighbours", "water_fill"]
 
-FLOOR = 0.03
+FLOOR = 0.04
 """Draws worth less are better spent on scanning (v0)."""
 
 KAPPA = 0.25
@@ -55,45 +56,57 @@ def water_fill(
     Returns (prompt, region_id) in the order of falling value; fewer than ``draws`` where nothing more is worth it.
     ``steerable`` prompts may be chosen several times; the caller's pool has the last word.
     """
-    hits = _hits(regions, index, len(asked))
+    hits = [{index[prompt_id]: value for prompt_id, value in region.hits.items()} for region in regions]
+    serves = _by_prompt(hits)
     expected = np.zeros(len(regions))
     caps = np.array([SLACK * region.needed + 1 for region in regions])
-    denominator = 1 + neighbours.smooth(asked.astype(np.float64))
+    own_asked = 1 + asked.astype(np.float64)
+    near_asked = 1 + neighbours.smooth(asked.astype(np.float64))
     open_regions = np.ones(len(regions), np.bool_)
-    numerator = _numerator(hits, open_regions, neighbours, steerable)
+    own_hits, near_hits = _numerators(hits, open_regions, neighbours, steerable)
     chosen: list[tuple[int, str]] = []
     while len(chosen) < draws and open_regions.any():
-        value = numerator / denominator
+        # a prompt's own record decides where it has one: neighbours that show nothing say little of what is scattered
+        value = np.maximum(own_hits / own_asked, near_hits / near_asked)
         prompt = int(np.argmax(value))
         if value[prompt] < FLOOR:
             break
-        chosen.append((prompt, _leading(regions, hits, open_regions, prompt)))
-        expected += hits[:, prompt] / denominator[prompt]
-        denominator[prompt] += 1
+        served = serves.get(prompt, {})
+        chosen.append((prompt, _leading(regions, served, open_regions)))
+        for row, hit in served.items():
+            expected[row] += hit / own_asked[prompt]
+        own_asked[prompt] += 1
+        near_asked[prompt] += 1
         closed = open_regions & (expected >= caps)
         if closed.any():
             open_regions &= ~closed
-            numerator = _numerator(hits, open_regions, neighbours, steerable)
+            own_hits, near_hits = _numerators(hits, open_regions, neighbours, steerable)
     return chosen
 
 
-def _hits(regions: Sequence[Region], index: dict[str, int], prompts: int) -> NDArray[np.float64]:
-    hits = np.zeros((len(regions), prompts))
-    for row, region in enumerate(regions):
-        for prompt_id, value in region.hits.items():
-            hits[row, index[prompt_id]] += value
-    return hits
+def _by_prompt(hits: Sequence[Mapping[int, float]]) -> dict[int, dict[int, float]]:
+    """For each prompt, what it gives to each region."""
+    serves: dict[int, dict[int, float]] = {}
+    for row, prompts in enumerate(hits):
+        for prompt, value in prompts.items():
+            serves.setdefault(prompt, {})[row] = value
+    return serves
 
 
-def _numerator(
-    hits: NDArray[np.float64],
+def _numerators(
+    hits: Sequence[Mapping[int, float]],
     open_regions: NDArray[np.bool_],
     neighbours: Neighbours,
     steerable: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    return np.where(steerable, neighbours.smooth(hits[open_regions].sum(axis=0)), 0.0)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    total = np.zeros(len(steerable))
+    for row in np.flatnonzero(open_regions).tolist():
+        for prompt, value in hits[row].items():
+            total[prompt] += value
+    return np.where(steerable, total, 0.0), np.where(steerable, neighbours.smooth(total), 0.0)
 
 
-def _leading(regions: Sequence[Region], hits: NDArray[np.float64], open_regions: NDArray[np.bool_], prompt: int) -> str:
+def _leading(regions: Sequence[Region], served: Mapping[int, float], open_regions: NDArray[np.bool_]) -> str:
     """The region that a draw of this prompt serves most; the first open one if only its neighbours hit."""
-    return regions[int(np.argmax(np.where(open_regions, hits[:, prompt], -1.0)))].region_id
+    row = max((row for row in served if open_regions[row]), key=lambda row: (served[row], -row), default=None)
+    return regions[int(np.argmax(open_regions)) if row is None else row].region_id

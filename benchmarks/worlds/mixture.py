@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,14 +20,22 @@ from contraflow.pairs import BLOCK, Pair
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Plant:
-    """A behaviour of one arm, with ``rate`` on ``share`` of the prompts: scattered, or those of one topic."""
+Where = Literal["scattered", "one_topic", "part_of_topic"]
 
-    share: float
-    rate: float = 1.0
+
+class Plant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A behaviour of one arm, with ``rate`` on ``share`` of the prompts, ``where`` they may be.
+
+    ``close`` texts have a cosine of .72 to the mean of their prompt's usual answers; ``from_pair`` is the ``seq`` after
+    which the behaviour appears.
+    """
+
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+    rate: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    where: Where = "scattered"
     arm: int = 1
-    one_topic: bool = False
+    close: bool = False
+    from_pair: int = 0
 
 
 @dataclass
@@ -64,16 +74,20 @@ class MixtureWorld:
     def _where(self, plant: Plant) -> NDArray[np.bool_]:
         wanted = max(1, round(plant.share * self.prompts))
         pool = np.arange(self.prompts)
-        if plant.one_topic:
+        if plant.where != "scattered":
             sizes = np.bincount(self.topic_of, minlength=self.topics)
-            topic = int(np.argmin(np.where(sizes >= wanted, sizes, self.prompts + 1)))
-            pool = np.flatnonzero(self.topic_of == topic) if sizes[topic] >= wanted else pool
+            least = wanted * (2 if plant.where == "part_of_topic" else 1)
+            topic = int(np.argmin(np.where(sizes >= least, sizes, self.prompts + 1)))
+            pool = np.flatnonzero(self.topic_of == topic) if sizes[topic] >= least else pool
         chosen = np.zeros(self.prompts, np.bool_)
         chosen[self._rng.choice(pool, min(wanted, len(pool)), replace=False)] = True
         return chosen
 
-    def answers(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
-        """(n, arms, dim) answers drawn anew, and (n, arms) which plant each shows, -1 for none."""
+    def answers(
+        self, prompts: NDArray[np.int64], rng: np.random.Generator, first: int = 1
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """(n, arms, dim) answers drawn anew to pairs from ``first`` on; (n, arms) which plant each shows, -1 for none."""
+        seq = np.repeat(np.arange(first, first + len(prompts)), self.arms)
         asked = np.repeat(prompts, self.arms)
         arm = np.tile(np.arange(self.arms), len(prompts))
         topic, noise = self._centres[self.topic_of[asked]], self._noise(len(asked), rng)
@@ -87,9 +101,15 @@ class MixtureWorld:
         shows = np.full(len(asked), -1, np.int64)
         for k, plant in enumerate(self.plants):
             hit = self.planted[k][asked] & (arm == plant.arm) & (rng.random(len(asked)) < plant.rate)
-            vectors[hit] = _mix((0.52, self._behaviours[k]), (0.13, topic), (0.35, noise))[hit]
+            hit &= seq > plant.from_pair
+            vectors[hit] = self._shown(k, topic[hit], self._manner[asked[hit]], noise[hit])
             shows[hit] = k
         return _unit(vectors).reshape(len(prompts), self.arms, self.dim), shows.reshape(len(prompts), self.arms)
+
+    def _shown(self, k: int, topic: Floats, manner: Floats, noise: Floats) -> Floats:
+        if self.plants[k].close:
+            return _mix((0.30, self._behaviours[k]), (0.40, topic), (0.12, manner), (0.18, noise))
+        return _mix((0.52, self._behaviours[k]), (0.13, topic), (0.35, noise))
 
     def _noise(self, n: int, rng: np.random.Generator) -> Floats:
         return _unit(rng.standard_normal((n, self.dim), dtype=np.float32))
@@ -113,7 +133,7 @@ class UniformStream:
 
     def ask(self, prompts: NDArray[np.int64], origins: Sequence[Origin]) -> list[Pair]:
         """The next pairs, on chosen prompts."""
-        vectors, shows = self.world.answers(prompts, self._rng)
+        vectors, shows = self.world.answers(prompts, self._rng, self.seq + 1)
         return [
             self._pair(int(prompt), v, row.tolist(), origin)
             for prompt, v, row, origin in zip(prompts, vectors, shows, origins, strict=True)

@@ -1,0 +1,176 @@
+"""Pairs until a planted difference is claimed: steered by ``leads`` and its rivals against uniform sampling.
+
+    python benchmarks/efficiency.py                  # the single plants of worlds.yaml, 20 seeds, uniform and leads
+    python benchmarks/efficiency.py --rules uniform leads margin balance schedule --only 0.01
+    QUICK=1 python benchmarks/efficiency.py          # a few plants, 5 seeds
+
+Each run has a world and a stream of its own; the rules share the clusterer, the births, the evidence and the weights, so
+only the choice of prompts differs. Beside each ratio stands its bound: with p the share of prompts, r the rate there,
+H = 14.5 discordant pairs to found and decide a cluster and h hits before the focus,
+
+    uniform = max(W, H / (p r)),   steered = max(W, h / (.7 p r)) + H / ((1 - u) r) + 2 B.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from contraflow.pairs import BLOCK
+from contraflow.sampler.rules import RuleName
+from worlds.mixture import MixtureWorld, Plant
+from worlds.simulation import Settings, Simulation
+
+WORLDS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "worlds" / "worlds.yaml").read_text(encoding="utf-8"))
+SETTINGS = Settings(**{name: WORLDS["mixture"][name] for name in ("warm_start", "start", "max")})
+_DECIDE = 14.5
+_BEFORE = ((1.0, 1.0), (0.3, 1.2), (0.1, 2.4), (0.02, 4.0))
+_FOUND = 0.7
+_LONGEST = 3.0
+"""Times the pairs that uniform sampling is expected to need, after which a run is given up."""
+
+
+class Outcome(NamedTuple):
+    """Of one run: the pairs until its plant was claimed (infinite if it never was), false claims, seconds a pair."""
+
+    pairs: float
+    false_claims: int
+    seconds: float
+
+
+def plants(kind: str) -> list[tuple[Plant, float]]:
+    """The plants of ``worlds.yaml`` of a kind, and the ratio that each must reach."""
+    rows = WORLDS["mixture"][kind]
+    return [
+        (msgspec.convert({k: v for k, v in row.items() if k != "at_least"}, Plant), row["at_least"]) for row in rows
+    ]
+
+
+def expected(plant: Plant, uniform: float) -> tuple[float, float]:
+    """Uniform's pairs and the bound of the ratio."""
+    pr = plant.share * plant.rate
+    before = next(h for rate, h in _BEFORE if plant.rate >= rate)
+    plain = max(SETTINGS.warm_start, _DECIDE / pr)
+    found = max(SETTINGS.warm_start, before / (_FOUND * pr))
+    return plain, plain / (found + _DECIDE / ((1 - uniform) * plant.rate) + 2 * BLOCK)
+
+
+def run(plant: Plant, rule: RuleName, seed: int) -> Outcome:
+    """One run, given up when it takes far longer than uniform sampling should."""
+    world = MixtureWorld(seed, WORLDS["mixture"]["prompts"], WORLDS["mixture"]["topics"], plants=[plant])
+    longest = plant.from_pair + max(6000, round(_LONGEST * expected(plant, SETTINGS.uniform)[0]))
+    started = time.perf_counter()
+    done = Simulation(world, rule, seed, longest, SETTINGS).until_all_are_claimed()
+    seconds = time.perf_counter() - started
+    return Outcome(done.claimed.get(0, math.inf), done.false_claims, seconds / done.clusterer.processed)
+
+
+def measure(
+    chosen: Sequence[tuple[Plant, float]], rules: Sequence[RuleName], seeds: int, console: Console
+) -> dict[str, float]:
+    """Every plant under every rule; prints the table, returns its figures."""
+    table = Table(
+        "share", "rate", "where", *(f"{rule}" for rule in rules), box=None, title="median pairs until claimed"
+    )
+    for rule in rules[1:]:
+        table.add_column(f"{rules[0]} / {rule}", justify="right")
+    table.add_column("bound", justify="right")
+    table.add_column("at least", justify="right")
+    figures: dict[str, float] = {}
+    false_claims, runs, seconds = 0, 0, {rule: [0.0] for rule in rules}
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for plant, at_least in chosen:
+            medians = {}
+            for rule in rules:
+                outcomes = list(pool.map(partial(run, plant, rule), range(seeds)))
+                medians[rule] = statistics.median(outcome.pairs for outcome in outcomes)
+                false_claims += sum(outcome.false_claims for outcome in outcomes)
+                seconds[rule] += [outcome.seconds for outcome in outcomes]
+                runs += seeds
+            name = f"p{plant.share:g}_r{plant.rate:g}_{plant.where}{'_close' * plant.close}{'_late' * bool(plant.from_pair)}"
+            ratios = [medians[rules[0]] / medians[rule] for rule in rules[1:]]
+            figures |= {f"{name}_{rule}": pairs for rule, pairs in medians.items()}
+            figures |= {f"{name}_ratio_{rule}": ratio for rule, ratio in zip(rules[1:], ratios, strict=True)}
+            table.add_row(
+                f"{plant.share:.1%}",
+                f"{plant.rate:g}",
+                plant.where + ", close" * plant.close + f", after {plant.from_pair}" * bool(plant.from_pair),
+                *(f"{pairs:,.0f}" for pairs in medians.values()),
+                *(f"{ratio:.1f}" for ratio in ratios),
+                f"{expected(plant, SETTINGS.uniform)[1]:.1f}",
+                f"{at_least:g}",
+            )
+    console.print(table)
+    micro = {rule: 1e6 * statistics.median(times[1:]) for rule, times in seconds.items()}
+    cost = ", ".join(f"{rule} {us:.0f}" for rule, us in micro.items())
+    console.print(f"false claims: {false_claims} in {runs} runs; microseconds a pair, world included: {cost}")
+    return figures | {"false_claims": false_claims, "runs": runs} | {f"us_{rule}": us for rule, us in micro.items()}
+
+
+def eight(seeds: int, console: Console) -> dict[str, float]:
+    """Eight behaviours in one world: pairs until three quarters of them are claimed."""
+    figures: dict[str, float] = {}
+    table = Table("rule", "pairs to 75 %", "false claims", box=None, title=f"eight behaviours at once, {seeds} seeds")
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for rule in ("uniform", "leads"):
+            outcomes = list(pool.map(partial(_eight, rule), range(seeds)))
+            pairs, wrong = statistics.median(o.pairs for o in outcomes), sum(o.false_claims for o in outcomes)
+            figures |= {f"eight_{rule}_pairs": pairs, f"eight_{rule}_false": wrong}
+            table.add_row(rule, f"{pairs:,.0f}", str(wrong))
+    console.print(table)
+    return figures | {"eight_ratio": figures["eight_uniform_pairs"] / figures["eight_leads_pairs"]}
+
+
+def _eight(rule: RuleName, seed: int) -> Outcome:
+    many = [msgspec.convert(row, Plant) for row in WORLDS["mixture"]["eight"]]
+    world = MixtureWorld(seed, WORLDS["mixture"]["prompts"], WORLDS["mixture"]["topics"], plants=many)
+    done = Simulation(world, rule, seed, 20_000, SETTINGS)
+    for _ in done:
+        if len(done.claimed) >= 0.75 * len(many):
+            break
+    else:
+        return Outcome(math.inf, done.false_claims, 0.0)
+    return Outcome(done.clusterer.processed, done.false_claims, 0.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--rules", nargs="+", choices=get_args(RuleName), default=["uniform", "leads"])
+    parser.add_argument("--only", type=float, help="only the plants on this share of the prompts")
+    parser.add_argument("--part", choices=("single", "harder", "eight"), action="append", help="may be given again")
+    parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    console = Console(stderr=options.json, highlight=False)
+    seeds = options.seeds or (5 if options.quick else WORLDS["mixture"]["seeds"])
+    figures: dict[str, float] = {}
+    parts = options.part or (["single"] if options.quick else ["single", "harder", "eight"])
+    for part in parts:
+        if part == "eight":
+            figures |= eight(seeds, console)
+            continue
+        chosen = [row for row in plants(part) if options.only in (None, row[0].share)]
+        if options.quick:
+            chosen = [row for row in chosen if row[0].share * row[0].rate >= 0.002][::3]
+        figures |= measure(chosen, options.rules, seeds, console)
+    if options.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

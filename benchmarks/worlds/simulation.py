@@ -1,0 +1,133 @@
+"""The sampler and the clusterer on a world of vectors, and what of the truth they have claimed so far."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
+from contraflow.embedder.neighbours import nearest_prompts
+from contraflow.events import Claim, Regions, Request
+from contraflow.pairs import BLOCK
+from contraflow.prompts import Prompt
+from contraflow.sampler.core import Sampler, SamplerConfig
+from contraflow.sampler.pool import EndlessPool
+from contraflow.sampler.rules import RuleName
+from contraflow.sampler.value import Neighbours
+from worlds.mixture import MixtureWorld, UniformStream
+
+__all__ = ["Settings", "Simulation"]
+
+NOTHING = -1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """As ``worlds.yaml`` fixes them; epochs of 32 with one in flight, looked at after each."""
+
+    warm_start: int = 320
+    start: int = 120
+    max: int = 380
+    uniform: float = 0.2
+    alpha: float = 0.05
+
+
+@dataclass
+class Simulation:
+    """One run; iterate it for its steps. ``claimed`` maps a plant to the pair that its first claim was made after.
+
+    A claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
+    text that shows the plant; a claim that is nobody's counts in ``false_claims``.
+    """
+
+    world: MixtureWorld
+    rule: RuleName
+    seed: int
+    pairs: int
+    settings: Settings = Settings()
+    claimed: dict[int, int] = field(default_factory=dict)
+    false_claims: int = 0
+
+    def __post_init__(self) -> None:
+        arms = tuple(f"arm{i}" for i in range(self.world.arms))
+        s = self.settings
+        prompts = [Prompt(f"p{i}", f"prompt {i}", None) for i in range(self.world.prompts)]
+        neighbours = Neighbours(*nearest_prompts(self.world.prompt_vectors)) if self.rule == "leads" else None
+        self.sampler = Sampler(
+            SamplerConfig(
+                run="simulation-1",
+                epoch=BLOCK,
+                in_flight=1,
+                warm_start=s.warm_start,
+                pairs=self.pairs,
+                arms=len(arms),
+                uniform=s.uniform,
+                rule=self.rule,
+                seed=self.seed,
+            ),
+            prompts,
+            EndlessPool(len(prompts)),
+            neighbours,
+        )
+        self.clusterer = Clusterer(
+            ClustererConfig(
+                arms=arms,
+                reference=arms[0],
+                dim=self.world.dim,
+                warm_start=s.warm_start,
+                start=s.start,
+                max_clusters=s.max,
+                epoch=BLOCK,
+                alpha=s.alpha,
+                seed=self.seed,
+            )
+        )
+        self._stream = UniformStream(self.world, self.seed)
+        self._arms = arms
+        self._shown: dict[tuple[int, str, int], Counter[int]] = defaultdict(Counter)
+        self._known: set[tuple[int, str]] = set()
+
+    def __iter__(self) -> Iterator[Step]:
+        regions: dict[int, Regions] = {}
+        waiting: deque[Request] = deque()
+        while self.sampler.complete is None or waiting:
+            while self.sampler.complete is None and ((needs := self.sampler.needs()) is None or needs in regions):
+                waiting.extend(self.sampler.plan(regions.get(needs) if needs is not None else None).requests)
+            block = [waiting.popleft() for _ in range(min(len(waiting), BLOCK))]
+            prompts = np.array([int(request.prompt_id[1:]) for request in block])
+            step = self.clusterer.process(self._stream.ask(prompts, [request.origin for request in block]))
+            self._note(step)
+            if step.regions is not None:
+                regions = {step.regions.epoch: step.regions}
+            yield step
+
+    def until_all_are_claimed(self) -> Simulation:
+        """Run until every plant is claimed, or the pairs are used up."""
+        for _ in self:
+            if len(self.claimed) == len(self.world.plants):
+                break
+        return self
+
+    def _note(self, step: Step) -> None:
+        for assignment in step.assignments:
+            placed = [assignment.arms[arm].cluster_id for arm in self._arms]
+            shows = self._stream.shows.pop(assignment.seq)
+            for arm, there, shown in zip(self._arms[1:], placed[1:], shows[1:], strict=True):
+                if there != placed[0]:
+                    self._shown[there, arm, 1][max(shown, shows[0])] += 1
+                    self._shown[placed[0], arm, -1][max(shown, shows[0])] += 1
+        for claim in step.regions.claims if step.regions else ():
+            if (claim.cluster_id, claim.arm) not in self._known:
+                self._known.add((claim.cluster_id, claim.arm))
+                self._judge(claim)
+
+    def _judge(self, claim: Claim) -> None:
+        seen = self._shown[claim.cluster_id, claim.arm, claim.direction]
+        plant, count = max(seen.items(), key=lambda item: (item[0] != NOTHING, item[1]))
+        if plant == NOTHING or 2 * count < seen.total():
+            self.false_claims += 1
+        else:
+            self.claimed.setdefault(plant, claim.claimed_at)
