@@ -1,6 +1,6 @@
 """Pairs until a planted difference is claimed: steered by ``leads`` and its rivals against uniform sampling.
 
-    python benchmarks/efficiency.py                  # the single plants of worlds.yaml, 20 seeds, uniform and leads
+    python benchmarks/efficiency.py                  # every plant of worlds.yaml, 20 seeds, uniform and leads
     python benchmarks/efficiency.py --rules uniform leads margin balance schedule --only 0.01
     QUICK=1 python benchmarks/efficiency.py          # a few plants, 5 seeds
 

@@ -302,7 +302,7 @@ async def ring(servers: str, texts: int, console: Console) -> dict[str, float]:
 async def latency(servers: str, texts: int, console: Console) -> dict[str, float]:
     """From a text's append to its assignment's, by the log's own times, at about 500 texts a second."""
     with tempfile.TemporaryDirectory() as folder:
-        # 32 texts of an arm take 128 ms, of which a third is the ring's: two arms give 500 a second
+        # answers that take their time, so that with the ring's own two arms give about 500 a second
         arms = {"base": {"speed": 0.0016}, "tuned": {"plants": ["loud", "gloomy"], "speed": 0.0016}}
         slow = {"backend": "scripted", "world": "everyday", "batch": 32}
         sampling = {"epoch": 128, "in_flight": 4, "warm_start": 320}

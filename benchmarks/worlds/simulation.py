@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
 from contraflow.embedder.neighbours import nearest_prompts
-from contraflow.events import Claim, Regions, Request
-from contraflow.pairs import BLOCK
+from contraflow.events import Claim, Request
+from contraflow.pairs import BLOCK, Pair
 from contraflow.prompts import Prompt
+from contraflow.rehearsal import rehearse_pairs
 from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool
 from contraflow.sampler.rules import RuleName
@@ -91,18 +92,13 @@ class Simulation:
         self._known: set[tuple[int, str]] = set()
 
     def __iter__(self) -> Iterator[Step]:
-        regions: dict[int, Regions] = {}
-        waiting: deque[Request] = deque()
-        while self.sampler.complete is None or waiting:
-            while self.sampler.complete is None and ((needs := self.sampler.needs()) is None or needs in regions):
-                waiting.extend(self.sampler.plan(regions.get(needs) if needs is not None else None).requests)
-            block = [waiting.popleft() for _ in range(min(len(waiting), BLOCK))]
-            prompts = np.array([int(request.prompt_id[1:]) for request in block])
-            step = self.clusterer.process(self._stream.ask(prompts, [request.origin for request in block]))
+        for step in rehearse_pairs(self.sampler, self.clusterer, self._ask):
             self._note(step)
-            if step.regions is not None:
-                regions = {step.regions.epoch: step.regions}
             yield step
+
+    def _ask(self, block: Sequence[Request]) -> list[Pair]:
+        prompts = np.array([int(request.prompt_id[1:]) for request in block])
+        return self._stream.ask(prompts, [request.origin for request in block])
 
     def until_all_are_claimed(self) -> Simulation:
         """Run until every plant is claimed, or the pairs are used up."""

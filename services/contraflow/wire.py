@@ -71,7 +71,7 @@ class Wire:
 
     def out(self, name: str, key: str, event: msgspec.Struct, *, partition: int = 0, arm: str = "") -> Outgoing:
         """The record of an event."""
-        return Outgoing(qualified(self.run, name), partition, key, encode(event), _headers(self.run, type(event), arm))
+        return Outgoing(self.topic(name), partition, key, encode(event), _headers(self.run, type(event), arm))
 
 
 @lru_cache

@@ -69,7 +69,7 @@ class Ledger:
 
     def claimed(self, slot: int) -> bool:
         """Whether any arm's difference is claimed there, in either column: the cluster then stays."""
-        return bool(self.claimed_slots()[slot])
+        return bool(self.claimed_at[slot].any() or self.generalises_at[slot].any())
 
     def claimed_slots(self) -> NDArray[np.bool_]:
         """``claimed`` for every slot."""
