@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contraflow.errors import LogError
-from contraflow.log.kafka.counts import Appended, Tally, pack, total, unpack, writes
-from contraflow.log.limits import MAX_METADATA
-from contraflow.log.protocol import Outgoing, Partition, Position
+from contraflow.log.kafka.counts import Tally, pack, total, unpack, writes
+from contraflow.log.limits import MAX_METADATA, check
+from contraflow.log.protocol import Appended, Outgoing, Partition, Position
 
 PARTITIONS = st.builds(Partition, st.text("abc-.", min_size=1, max_size=20), st.integers(0, 99))
 COUNTS = st.dictionaries(PARTITIONS, st.builds(Appended, st.integers(0, 10**12), st.integers(0, 10**15)), max_size=8)
@@ -48,15 +48,15 @@ def test_a_tally_goes_on_from_what_is_committed_and_spreads_over_the_positions()
     assert tally.missing("g", [a, b]) == [a, b]
     tally.keep("g", {a: {Partition(out, 0): Appended(5, 50)}, b: {}})
     assert tally.missing("g", [a, b]) == []
-    outputs = [Outgoing(out, number, "key", b"1234567") for number in (0, 0, 1, 2)]
-    grown = tally.grown("g", [b, a], outputs)
+    appended = check([Outgoing(out, number, "key", b"1234567") for number in (0, 0, 1, 2)], {})
+    grown = tally.grown("g", [b, a], appended)
     assert grown == {
         a: {Partition(out, 0): Appended(7, 70), Partition(out, 2): Appended(1, 10)},
         b: {Partition(out, 1): Appended(1, 10)},
     }
-    assert tally.grown("g", [b, a], []) == {a: {Partition(out, 0): Appended(5, 50)}, b: {}}, "nothing is kept before it"
+    assert tally.grown("g", [b, a], {}) == {a: {Partition(out, 0): Appended(5, 50)}, b: {}}, "nothing is kept before it"
     tally.keep("g", grown)
-    assert total(tally.grown("g", [b, a], outputs).values())[Partition(out, 0)] == Appended(9, 90)
+    assert total(tally.grown("g", [b, a], appended).values())[Partition(out, 0)] == Appended(9, 90)
 
 
 def test_a_commit_without_positions_counts_in_a_group_of_its_own() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from contraflow.log.protocol import (
+    Appended,
     Log,
     Membership,
     Outgoing,
@@ -138,9 +139,11 @@ class _Producer:
         *,
         group: str | None = None,
         positions: Mapping[Partition, Position] | None = None,
-    ) -> None:
-        with self._meter.committing(outputs):
-            await self._producer.commit(outputs, group=group, positions=positions)
+    ) -> Mapping[Partition, Appended]:
+        with self._meter.committing():
+            appended = await self._producer.commit(outputs, group=group, positions=positions)
+        self._meter.committed(appended)
+        return appended
 
     async def close(self) -> None:
         await self._producer.close()

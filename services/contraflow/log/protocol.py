@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 __all__ = [
+    "Appended",
     "Log",
     "Membership",
     "Outgoing",
@@ -65,6 +66,13 @@ class Position(NamedTuple):
     records: int | None = None
 
 
+class Appended(NamedTuple):
+    """Records, and bytes of their keys and values."""
+
+    records: int
+    bytes: int
+
+
 class PartitionInfo(NamedTuple):
     """What a monitor wants to know of a partition.
 
@@ -116,8 +124,10 @@ class Producer(Protocol):
         *,
         group: str | None = None,
         positions: Mapping[Partition, Position] | None = None,
-    ) -> None:
+    ) -> Mapping[Partition, Appended]:
         """Write ``outputs`` and move ``group`` to ``positions``, all or nothing; durable on return.
+
+        Returns what was appended to each partition.
 
         :raises Fenced: if a newer owner of the transactional id has started; nothing was written.
         :raises LogError: if the log cannot be written (a full disk); nothing was written.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
 from contraflow.errors import Fenced
-from contraflow.log.protocol import Outgoing, Record
+from contraflow.log.protocol import Appended, Partition, Record
 from contraflow.runtime.supervisor import Service, cause_of
 from contraflow.topics import dead_letters
 
@@ -103,7 +103,7 @@ class Meter:
         self._turn()
 
     @contextmanager
-    def committing(self, outputs: Sequence[Outgoing]) -> Iterator[None]:
+    def committing(self) -> Iterator[None]:
         """A commit is under way; it counts if it succeeds."""
         self._committing += 1
         self._turn()
@@ -115,9 +115,12 @@ class Meter:
             self._turn()
         self._commits.observe(self._since - started)
         self._progressed = self._since
-        self._written.update(map(_topic, outputs))
-        for topic, _, key, value, _ in outputs:
-            self._bytes[topic] += len(key) + (len(value) if value else 0)
+
+    def committed(self, appended: Mapping[Partition, Appended]) -> None:
+        """A commit has appended records, as the log counts them."""
+        for (topic, _), (records, size) in appended.items():
+            self._written[topic] += records
+            self._bytes[topic] += size
 
     # what the generator tells
 

@@ -21,7 +21,7 @@ from contraflow.log.embedded.database import OFFSET_BITS, Synchronous, connect, 
 from contraflow.log.embedded.reader import EmbeddedReader
 from contraflow.log.embedded.writer import Writer
 from contraflow.log.limits import check
-from contraflow.log.protocol import Outgoing, Overview, Partition, PartitionInfo, Position
+from contraflow.log.protocol import Appended, Outgoing, Overview, Partition, PartitionInfo, Position
 
 __all__ = ["EmbeddedLog", "EmbeddedProducer"]
 
@@ -107,8 +107,8 @@ class EmbeddedLog:
 
     async def append(self, records: Sequence[Outgoing]) -> list[int]:
         """Write records without a transactional id."""
-        check(records, {})
-        return await self._write(lambda connection: self._writer.append(connection, records))
+        appended = check(records, {})
+        return await self._write(lambda connection: self._writer.append(connection, records, appended))
 
     async def producer(self, transactional_id: str) -> EmbeddedProducer:
         """Become the owner of a transactional id."""
@@ -122,19 +122,20 @@ class EmbeddedLog:
         outputs: Sequence[Outgoing],
         group: str | None,
         positions: Mapping[Partition, Position],
-    ) -> None:
+    ) -> Mapping[Partition, Appended]:
         """What a producer commits."""
-        check(outputs, positions)
+        appended = check(outputs, positions)
         if positions and group is None:
             raise ValueError("positions need a group")
 
         def work(connection: sqlite3.Connection) -> None:
             self._writer.guard(connection, owner, epoch)
-            self._writer.append(connection, outputs)
+            self._writer.append(connection, outputs, appended)
             if group is not None:
                 self._writer.move(connection, group, positions)
 
         await self._write(work)
+        return appended
 
     async def clean(
         self, retain: Mapping[str, tuple[float | None, int | None]], groups: Iterable[str], *, now: float | None = None
@@ -321,9 +322,9 @@ class EmbeddedProducer:
         *,
         group: str | None = None,
         positions: Mapping[Partition, Position] | None = None,
-    ) -> None:
+    ) -> Mapping[Partition, Appended]:
         """Write outputs and positions, all or nothing."""
-        await self._log.commit(self._id, self._epoch, outputs, group, positions or {})
+        return await self._log.commit(self._id, self._epoch, outputs, group, positions or {})
 
     async def close(self) -> None:
         """Nothing is held."""

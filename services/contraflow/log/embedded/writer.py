@@ -12,7 +12,6 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,7 +21,7 @@ import msgspec
 
 from contraflow.errors import Fenced, LogError
 from contraflow.log.embedded.database import OFFSET_BITS, Synchronous, connect, translate
-from contraflow.log.protocol import Outgoing, Partition, Position
+from contraflow.log.protocol import Appended, Outgoing, Partition, Position
 
 __all__ = ["Writer"]
 
@@ -171,28 +170,27 @@ class Writer:
 
     # what runs inside a transaction
 
-    def append(self, connection: sqlite3.Connection, outputs: Sequence[Outgoing]) -> list[int]:
-        """Write records; returns their offsets."""
+    def append(
+        self, connection: sqlite3.Connection, outputs: Sequence[Outgoing], appended: Mapping[Partition, Appended]
+    ) -> list[int]:
+        """Write records, which ``appended`` counts; returns their offsets."""
         now = int(self._clock() * 1000)
-        by_partition: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for i, output in enumerate(outputs):
-            by_partition[output.topic, output.partition].append(i)
-        offsets = [0] * len(outputs)
-        rows: list[tuple[int, str, bytes | None, bytes | None, int]] = []
-        self._touched.update(Partition(*where) for where in by_partition)
-        for (topic, number), indices in by_partition.items():
-            partition = self._partition_id(connection, topic, number)
-            size = sum(len(outputs[i].value or b"") + len(outputs[i].key) for i in indices)
+        self._touched.update(appended)
+        following: dict[tuple[str, int], int] = {}
+        for where, (records, size) in appended.items():
+            partition = self._partition_id(connection, *where)
             (end,) = connection.execute(
                 "UPDATE partitions SET next = next + ?, records = records + ?, bytes = bytes + ? WHERE id = ? RETURNING next",
-                (len(indices), len(indices), size, partition),
+                (records, records, size, partition),
             ).fetchone()
-            base = partition << OFFSET_BITS
-            for offset, i in enumerate(indices, end - len(indices)):
-                output = outputs[i]
-                offsets[i] = offset
-                headers = _encode(output.headers) if output.headers else None
-                rows.append((base | offset, output.key, output.value, headers, now))
+            following[where] = partition << OFFSET_BITS | (end - records)
+        offsets: list[int] = []
+        rows: list[tuple[int, str, bytes | None, bytes | None, int]] = []
+        for topic, number, key, value, headers in outputs:
+            row = following[topic, number]
+            following[topic, number] = row + 1
+            offsets.append(row & (1 << OFFSET_BITS) - 1)
+            rows.append((row, key, value, _encode(headers) if headers else None, now))
         connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
         return offsets
 

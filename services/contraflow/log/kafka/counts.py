@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from contraflow.errors import LogError
-from contraflow.log.protocol import Outgoing, Partition, Position
+from contraflow.log.protocol import Appended, Outgoing, Partition, Position
 
-__all__ = ["WRITES", "Appended", "Counts", "Tally", "pack", "total", "unpack", "writes"]
+__all__ = ["WRITES", "Counts", "Tally", "pack", "total", "unpack", "writes"]
 
 WRITES = "~writes"
 """How the name of a group ends that reads nothing: it carries the counts of commits without positions."""
@@ -23,13 +22,6 @@ WRITES = "~writes"
 _SEPARATOR = "\t"
 _MOST = 4096
 """Characters of metadata that a broker takes unless it is told otherwise (offset.metadata.max.bytes)."""
-
-
-class Appended(NamedTuple):
-    """Records, and bytes of their keys and values."""
-
-    records: int
-    bytes: int
 
 
 Counts = Mapping[Partition, Appended]
@@ -107,15 +99,12 @@ class Tally:
         """Go on from what is committed."""
         self._kept.update({(group, partition): count for partition, count in counts.items()})
 
-    def grown(
-        self, group: str, partitions: Iterable[Partition], outputs: Sequence[Outgoing]
-    ) -> Mapping[Partition, Counts]:
-        """What to commit with ``outputs``: spread over the positions, as the metadata of one may not hold all."""
+    def grown(self, group: str, partitions: Iterable[Partition], appended: Counts) -> Mapping[Partition, Counts]:
+        """What to commit with what is ``appended``: spread over the positions, as the metadata of one may not hold all."""
         carriers = sorted(partitions)
         new = {p: dict(self._kept[group, p]) for p in carriers}
-        for output in outputs:
-            counts = new[carriers[output.partition % len(carriers)]]
-            where = Partition(output.topic, output.partition)
+        for where, (more, bigger) in appended.items():
+            counts = new[carriers[where.number % len(carriers)]]
             records, size = counts.get(where, (0, 0))
-            counts[where] = Appended(records + 1, size + len(output.key) + len(output.value or b""))
+            counts[where] = Appended(records + more, size + bigger)
         return new

@@ -13,10 +13,10 @@ from aiokafka.structs import TopicPartition
 
 from contraflow.errors import Fenced, LogError
 from contraflow.log.kafka.connection import LIMIT, KafkaConnection, in_words
-from contraflow.log.kafka.counts import Tally, pack, unpack, writes
+from contraflow.log.kafka.counts import Counts, Tally, pack, unpack, writes
 from contraflow.log.kafka.internals import fetch_positions, hard_close
 from contraflow.log.limits import check
-from contraflow.log.protocol import Outgoing, Partition, Position
+from contraflow.log.protocol import Appended, Outgoing, Partition, Position
 
 __all__ = ["KafkaProducer"]
 
@@ -61,31 +61,33 @@ class KafkaProducer:
         *,
         group: str | None = None,
         positions: Mapping[Partition, Position] | None = None,
-    ) -> None:
+    ) -> Mapping[Partition, Appended]:
         """Write outputs and positions in one transaction."""
         if positions and group is None:
             raise ValueError("positions need a group")
-        await self._write(outputs, group, positions or {})
+        appended, _ = await self._write(outputs, group, positions or {})
+        return appended
 
     async def append(self, records: Sequence[Outgoing]) -> list[int]:
         """Write records in one transaction; returns their offsets."""
-        return await self._write(records, None, {})
+        _, offsets = await self._write(records, None, {})
+        return offsets
 
     async def _write(
         self, outputs: Sequence[Outgoing], group: str | None, positions: Mapping[Partition, Position]
-    ) -> list[int]:
+    ) -> tuple[Counts, list[int]]:
         async with self._turn:
             if self._dead is not None:
                 raise type(self._dead)(str(self._dead))
             if not outputs and not positions:
-                return []
+                return {}, []
             if group is None or not positions:
                 group, positions = writes(self._id, outputs)
             with in_words(self._connection, "writing"), anyio.fail_after(LIMIT):
-                check(outputs, positions)
-                await self._find(outputs)
+                appended = check(outputs, positions)
+                await self._find(appended)
                 await self._restore(group, positions)
-            counts = self._tally.grown(group, positions, outputs)
+            counts = self._tally.grown(group, positions, appended)
             packed = {p: pack(at, counts[p]) for p, at in positions.items()}
             try:
                 with in_words(self._connection, f"committing as {self._id}"), anyio.fail_after(LIMIT):
@@ -94,7 +96,7 @@ class KafkaProducer:
                 await self._bury(error)
                 raise
             self._tally.keep(group, counts)
-            return offsets
+            return appended, offsets
 
     async def _restore(self, group: str, positions: Iterable[Partition]) -> None:
         """Go on from the counts of the previous owner, whom our start has ended."""
@@ -150,9 +152,9 @@ class KafkaProducer:
             filling[place][1].append(i)
         return full + [(place, *batch) for place, batch in filling.items()]
 
-    async def _find(self, outputs: Sequence[Outgoing]) -> None:
+    async def _find(self, partitions: Iterable[Partition]) -> None:
         """Refuse what the cluster would refuse, before a transaction is begun that could not end."""
-        for topic, number in {(output.topic, output.partition) for output in outputs}:
+        for topic, number in partitions:
             if number not in await self._producer.partitions_for(self._connection.prefix + topic):
                 raise LogError(f"there is no partition {number} of topic {topic!r}")
 
