@@ -62,10 +62,10 @@ class MixtureWorld:
         own = self._directions(self.prompts)
         self.prompt_vectors = _mix((0.6, self._centres[self.topic_of]), (0.4, own))
         self._manner = _mix((0.36, own), (0.64, self._directions(self.prompts)))
-        self._styles, self._outliers = self._directions(6), self._directions(12)
+        self._styles, self.outliers = self._directions(6), self._directions(12)
         self._outlier_rate = np.minimum(self.nuisance * rng.gamma(0.5, size=self.prompts) / 0.5, 0.6)
         self._own_outliers = np.array([rng.choice(12, 3, replace=False, p=_zipf(12, 1.0)) for _ in own])
-        self._behaviours = self._directions(max(1, len(self.plants)))
+        self.behaviours = self._directions(max(1, len(self.plants)))
         self.planted = [self._where(plant) for plant in self.plants]
 
     def _directions(self, n: int) -> Floats:
@@ -95,7 +95,7 @@ class MixtureWorld:
         vectors = _mix((0.52, topic), (0.14, self._manner[asked]), (0.08, style), (0.26, noise))
         which = self._own_outliers[asked, rng.integers(3, size=len(asked))]
         odd = rng.random(len(asked)) < self._outlier_rate[asked]
-        vectors[odd] = _mix((0.52, self._outliers[which]), (0.13, topic), (0.35, noise))[odd]
+        vectors[odd] = _mix((0.52, self.outliers[which]), (0.13, topic), (0.35, noise))[odd]
         blank = rng.random(len(asked)) < self.pure_noise
         vectors[blank] = noise[blank]
         shows = np.full(len(asked), -1, np.int64)
@@ -108,8 +108,8 @@ class MixtureWorld:
 
     def _shown(self, k: int, topic: Floats, manner: Floats, noise: Floats) -> Floats:
         if self.plants[k].close:
-            return _mix((0.30, self._behaviours[k]), (0.40, topic), (0.12, manner), (0.18, noise))
-        return _mix((0.52, self._behaviours[k]), (0.13, topic), (0.35, noise))
+            return _mix((0.30, self.behaviours[k]), (0.40, topic), (0.12, manner), (0.18, noise))
+        return _mix((0.52, self.behaviours[k]), (0.13, topic), (0.35, noise))
 
     def _noise(self, n: int, rng: np.random.Generator) -> Floats:
         return _unit(rng.standard_normal((n, self.dim), dtype=np.float32))

@@ -15,7 +15,7 @@ from contraflow.pairs import BLOCK, Pair
 from contraflow.prompts import Prompt
 from contraflow.rehearsal import rehearse_pairs
 from contraflow.sampler.core import Sampler, SamplerConfig
-from contraflow.sampler.pool import EndlessPool
+from contraflow.sampler.pool import EndlessPool, Pool
 from contraflow.sampler.rules import RuleName
 from contraflow.sampler.value import Neighbours
 from worlds.mixture import MixtureWorld, UniformStream
@@ -27,13 +27,14 @@ NOTHING = -1
 
 @dataclass(frozen=True)
 class Settings:
-    """As ``worlds.yaml`` fixes them; epochs of 32 with one in flight, looked at after each."""
+    """As ``worlds.yaml`` fixes them; epochs of 32, looked at after each."""
 
     warm_start: int = 320
     start: int = 120
     max: int = 380
     uniform: float = 0.2
     alpha: float = 0.05
+    in_flight: int = 1
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Simulation:
     seed: int
     pairs: int
     settings: Settings = Settings()
+    kind: type[Clusterer] = Clusterer
+    pool: Pool | None = None
     claimed: dict[int, int] = field(default_factory=dict)
     false_claims: int = 0
 
@@ -61,7 +64,7 @@ class Simulation:
             SamplerConfig(
                 run="simulation-1",
                 epoch=BLOCK,
-                in_flight=1,
+                in_flight=s.in_flight,
                 warm_start=s.warm_start,
                 pairs=self.pairs,
                 arms=len(arms),
@@ -70,10 +73,10 @@ class Simulation:
                 seed=self.seed,
             ),
             prompts,
-            EndlessPool(len(prompts)),
+            self.pool or EndlessPool(len(prompts)),
             neighbours,
         )
-        self.clusterer = Clusterer(
+        self.clusterer = self.kind(
             ClustererConfig(
                 arms=arms,
                 reference=arms[0],
@@ -86,19 +89,20 @@ class Simulation:
                 seed=self.seed,
             )
         )
-        self._stream = UniformStream(self.world, self.seed)
+        self.stream = UniformStream(self.world, self.seed)
         self._arms = arms
         self._shown: dict[tuple[int, str, int], Counter[int]] = defaultdict(Counter)
         self._known: set[tuple[int, str]] = set()
 
     def __iter__(self) -> Iterator[Step]:
-        for step in rehearse_pairs(self.sampler, self.clusterer, self._ask):
+        for step in rehearse_pairs(self.sampler, self.clusterer, self.ask):
             self._note(step)
             yield step
 
-    def _ask(self, block: Sequence[Request]) -> list[Pair]:
+    def ask(self, block: Sequence[Request]) -> list[Pair]:
+        """What the world answers to the next block of requests."""
         prompts = np.array([int(request.prompt_id[1:]) for request in block])
-        return self._stream.ask(prompts, [request.origin for request in block])
+        return self.stream.ask(prompts, [request.origin for request in block])
 
     def until_all_are_claimed(self) -> Simulation:
         """Run until every plant is claimed, or the pairs are used up."""
@@ -110,7 +114,7 @@ class Simulation:
     def _note(self, step: Step) -> None:
         for assignment in step.assignments:
             placed = [assignment.arms[arm].cluster_id for arm in self._arms]
-            shows = self._stream.shows.pop(assignment.seq)
+            shows = self.stream.shows.pop(assignment.seq)
             for arm, there, shown in zip(self._arms[1:], placed[1:], shows[1:], strict=True):
                 if there != placed[0]:
                     self._shown[there, arm, 1][max(shown, shows[0])] += 1
