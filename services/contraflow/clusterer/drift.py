@@ -31,20 +31,18 @@ class History:
         self._counts[row] = np.array([[block] * capacity, *by_arm]).astype(np.uint32).astype(np.int64)
         self._rows.touch(row)
 
-    def changes(self, slot: int, since: int) -> tuple[int, ...]:
-        """The blocks at which the share of a slot changed, by ADWIN (Bifet & Gavaldà, 2007), after block ``since``."""
-        from river.drift import ADWIN  # with it come sklearn and pandas: two thirds of the start of every command
+    def changes(self, since: Mapping[int, int]) -> dict[int, tuple[int, ...]]:
+        """The blocks at which the share of a slot changed, by ADWIN (Bifet & Gavaldà, 2007).
 
-        detector = ADWIN()
-        found = []
-        for counts in sorted(self._counts.values(), key=lambda rows: int(rows[0, 0])):
-            block = int(counts[0, 0])
-            if block <= since:
-                continue
-            detector.update(float(counts[1:, slot].sum()) / max(1, float(counts[1:].sum())))
-            if detector.drift_detected:
-                found.append(block)
-        return tuple(found)
+        ``since`` has the slots to look at, each with the block of its birth: only what came after it counts.
+        """
+        if not self._counts:
+            return dict.fromkeys(since, ())
+        counts = np.array(sorted(self._counts.values(), key=lambda rows: int(rows[0, 0])))
+        texts = counts[:, 1:].sum(axis=1)
+        shares = texts / np.maximum(1, texts.sum(axis=1, keepdims=True))
+        blocks = counts[:, 0, 0]
+        return {slot: _changes(blocks[blocks > born], shares[blocks > born, slot]) for slot, born in since.items()}
 
     def dump(self) -> dict[str, bytes]:
         """The state."""
@@ -54,3 +52,15 @@ class History:
         """Go on from what ``dump`` gave."""
         for row, counts in self._rows.load(dict(parts)).items():
             self._counts[row] = unpack_array(counts).astype(np.int64)
+
+
+def _changes(blocks: NDArray[np.int64], shares: NDArray[np.float64]) -> tuple[int, ...]:
+    from river.drift import ADWIN  # with it come sklearn and pandas: two thirds of the start of every command
+
+    detector = ADWIN()
+    found = []
+    for block, share in zip(blocks.tolist(), shares.tolist(), strict=True):
+        detector.update(share)
+        if detector.drift_detected:
+            found.append(block)
+    return tuple(found)

@@ -5,16 +5,17 @@ Steering only: founders are counted here and never in evidence. See docs/decisio
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from contraflow.clusterer.births import FarRing
 from contraflow.clusterer.parts import pack, unpack
 from contraflow.events import Reason, Region
-from contraflow.statistics.eprocess import log_e_scalar
+from contraflow.statistics.eprocess import log_e
 
 __all__ = ["Discordant", "DiscordantTexts", "lead_region", "probability"]
 
@@ -56,6 +57,10 @@ class DiscordantTexts:
                 if arm == other or arm not in compared:
                     self.add(slot, Discordant(prompt, j, int(arm == other), NOBODY))
 
+    def any(self, slot: int) -> bool:
+        """Whether anything is kept of a slot."""
+        return bool(self._kept[slot])
+
     def of(self, slot: int) -> list[Discordant]:
         """What is kept of a slot."""
         return list(self._kept[slot])
@@ -89,16 +94,17 @@ class DiscordantTexts:
                 self._kept[int(slot)] = deque((Discordant(*text) for text in unpack(part)), maxlen=KEPT)
 
 
-def probability(n: int, s: int, prior: float) -> float:
-    """How likely a difference is real after ``n`` discordant pairs with ``s`` of the arm; 0 if below 1 %."""
-    odds = prior / (1 - prior) * float(np.exp(min(log_e_scalar(n, s), 50.0)))
+def probability(n: NDArray[np.int64], s: NDArray[np.int64], prior: ArrayLike) -> NDArray[np.float64]:
+    """How likely each difference is real after ``n`` discordant pairs with ``s`` of the arm; 0 if below 1 %."""
+    prior = np.asarray(prior)
+    odds = prior / (1 - prior) * np.exp(np.minimum(log_e(n, s), 50.0))
     p = odds / (1 + odds)
-    return 0.0 if p < SMALLEST else p
+    return np.where(p < SMALLEST, 0.0, p)
 
 
-def urgent(p: float) -> float:
+def urgent(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """The weight of a probability in steering."""
-    return URGENCY * p if p > LIKELY else p
+    return np.where(p > LIKELY, URGENCY * p, p)
 
 
 def lead_region(ring: FarRing, theta: float, reference: int) -> Region | None:
@@ -106,21 +112,22 @@ def lead_region(ring: FarRing, theta: float, reference: int) -> Region | None:
     rows = ring.used
     if not len(rows):
         return None
-    near = ring.vectors[rows] @ ring.vectors[rows].T >= theta
-    hits: Counter[str] = Counter()
     arms = ring.arm[rows]
-    best = 0.0
-    for i, row in enumerate(rows):
-        # against the reference, whichever of several arms the text is from
-        mine = arms[i] if arms[i] != reference else arms[near[i] & (arms != reference)].max(initial=-1)
-        labels = arms[near[i] & ((arms == mine) | (arms == reference))]
-        n, s = len(labels), int((labels != reference).sum())
-        leading = s if arms[i] != reference else n - s
-        if 2 * leading > n:
-            p = probability(n, s, PRIOR_BIRTH)
-            hits[ring.prompts[row]] += urgent(p)  # type: ignore[assignment]  # a Counter of floats
-            best = max(best, p)
-    return region("leads", Reason.LEAD, best, 3 * len(rows), hits) if hits else None
+    near = (ring.vectors[rows] @ ring.vectors[rows].T >= theta).astype(np.float32)
+    by_arm = (near @ (arms[:, None] == np.arange(arms.max(initial=reference) + 1))).astype(np.int64)
+    others = by_arm.copy()
+    others[:, reference] = 0
+    # a text of the reference is compared with the last arm near it; of one arm's texts alone, with none
+    last = others.shape[1] - 1 - (others[:, ::-1] > 0).argmax(axis=1)
+    mine = np.where(arms == reference, last, arms)
+    s = others[np.arange(len(rows)), mine]
+    n = by_arm[:, reference] + s
+    leading = np.flatnonzero(2 * np.where(arms == reference, n - s, s) > n)
+    p = probability(n[leading], s[leading], PRIOR_BIRTH)
+    hits: defaultdict[str, float] = defaultdict(float)
+    for row, value in zip(rows[leading].tolist(), urgent(p).tolist(), strict=True):
+        hits[ring.prompts[row]] += value
+    return region("leads", Reason.LEAD, float(p.max(initial=0.0)), 3 * len(rows), hits) if hits else None
 
 
 def region(
