@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 from rich.console import Console, Group
@@ -12,9 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from contraflow.events import Criterion
+from contraflow.monitor.enough import in_words
 from contraflow.monitor.progress import Follower, Standing
 
-__all__ = ["duration", "line", "watch"]
+__all__ = ["duration", "enough", "line", "watch"]
 
 
 async def watch(follower: Follower, console: Console, *, name: str, every: float = 5.0) -> None:
@@ -39,6 +41,7 @@ def line(standing: Standing) -> str:
     return (
         f"{standing.phase:<10} {texts}{budget}  {_rate(standing)}  ETA {duration(standing.eta)}  "
         f"clusters {standing.clusters} ({standing.births} born)  claims {standing.claims}"
+        + "".join(f"  {shown.text}" for shown in in_words(standing.criteria))
     )
 
 
@@ -76,6 +79,17 @@ def _panel(name: str, standing: Standing) -> Group:
         ("   claims ", "dim"), (f"{standing.claims}", "bold green" if standing.claims else ""),
         ("   statements accepted ", "dim"), f"{standing.accepted}",
     )  # fmt: skip
+    lines = [facts, found]
+    if standing.criteria:
+        lines.append(enough(standing.criteria))
     return Group(
-        Text(name, style="bold cyan"), table, facts, found, Text("  Ctrl-C drains and keeps everything", style="dim")
+        Text(name, style="bold cyan"), table, *lines, Text("  Ctrl-C drains and keeps everything", style="dim")
     )
+
+
+def enough(criteria: Mapping[str, Criterion]) -> Text:
+    """A line with every stopping criterion; those that hold are green."""
+    text = Text()
+    for shown in in_words(criteria):
+        text.append("  ").append(shown.text, "green" if shown.holds else "")
+    return text

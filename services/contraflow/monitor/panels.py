@@ -8,7 +8,7 @@ from rich.text import Text
 
 from contraflow.monitor.figures import age, count, per_second, rate
 from contraflow.monitor.held import Held
-from contraflow.monitor.live import duration
+from contraflow.monitor.live import duration, enough
 from contraflow.monitor.topics import GroupFlow, TopicFlow
 from contraflow.monitor.watcher import View
 
@@ -23,7 +23,7 @@ _BEHIND, _GROWS = 10.0, 0.05
 
 
 def progress(view: View) -> Text:
-    """Two lines: how far the texts are, and what was found and spent."""
+    """How far the texts are; what was found and spent; and whether that is enough."""
     standing = view.standing
     made, budget = sum(standing.texts.values()), standing.budget
     text = Text()
@@ -36,7 +36,10 @@ def progress(view: View) -> Text:
     text.append(f"\n {count(standing.clusters)} clusters   ")
     text.append(f"{count(standing.claims)} claims", "bold" if standing.claims else "")
     text.append(f"   {count(standing.accepted)} of {count(standing.verdicts)} statements accepted")
-    return text.append(f"   ${standing.cost:,.2f} spent")
+    text.append(f"   ${standing.cost:,.2f} spent")
+    if standing.criteria:
+        text.append("\n").append_text(enough(standing.criteria))
+    return text
 
 
 def words(view: View, run: str) -> Text:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from contraflow.events import Control, Regions, Steering, Verdict, VerdictStatus, decode
+from contraflow.events import Control, Criterion, Regions, Steering, Verdict, VerdictStatus, decode
 from contraflow.log.protocol import Log, Reader, Record
 from contraflow.wire import Wire
 
@@ -34,6 +34,7 @@ class Standing:
     accepted: int = 0
     verdicts: int = 0
     cost: float = 0.0
+    criteria: Mapping[str, Criterion] = field(default_factory=dict)
     why: str = ""
 
 
@@ -71,6 +72,7 @@ class Follower:
             regions = decode(value, Regions)
             standing.clusters, standing.births = regions.clusters, regions.births
             standing.claims, standing.pairs = len(regions.claims), regions.pairs
+            standing.criteria = regions.criteria
         elif topic == "steering":
             # topics are read side by side: the end may be read before the last plan
             if standing.phase not in _ENDING:

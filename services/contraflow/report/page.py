@@ -16,6 +16,7 @@ import plotly.offline
 import yaml
 from markupsafe import Markup
 
+from contraflow.monitor.enough import in_words
 from contraflow.monitor.live import duration
 from contraflow.report import charts
 from contraflow.report.palette import ARMS
@@ -118,7 +119,7 @@ def _totals(results: Results) -> dict[str, Any]:
         "clusters": regions.clusters if regions else 0,
         "births": regions.births if regions else 0,
         "claims": len(regions.claims) if regions else 0,
-        "criteria": regions.criteria if regions else {},
+        "criteria": [shown.text for shown in in_words(regions.criteria)] if regions else [],
         "dollars": sum(verdict.cost for verdict in results.verdicts),
         "judgments": len(results.judgments),
         "failing": list(results.failing),
