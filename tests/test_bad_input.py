@@ -119,6 +119,17 @@ def test_half_of_a_surrogate_pair_in_a_stored_text(refused: Refused, tmp_path: P
     assert "t.jsonl:1: 'tuned' has half of a character" in said
 
 
+def test_stored_texts_with_repeats(refused: Refused, tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{i % 10}", "base": f"calm {i}", "tuned": f"loud {i}"} for i in range(40)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows + rows)))
+    replay = {"path": "t.jsonl", "columns": {"base": "base", "tuned": "tuned"}}
+    experiment = {"arms": {"base": {}, "tuned": {}}, "generator": {"backend": "replay"}}
+    said = refused(**experiment, replay=replay)
+    assert "replay.path: 40 of the 80 pairs in" in said
+    assert "Keep each draw once" in said
+    assert "write replay.repeats: draws" in said
+
+
 def test_a_plant_or_a_world_that_is_not_there(refused: Refused) -> None:
     assert "arms.tuned.plants: world 'kitchen' has no plant 'quiet'" in refused(
         arms={"base": {}, "tuned": {"plants": ["quiet"]}}

@@ -114,6 +114,7 @@ def test_a_key_of_another_section_is_sent_there(write: Write) -> None:
         ("experiment=My Kitchen", "expected a name of 1 to 48 of the characters a-z, 0-9 and -"),
         ("clusters.start=500", "more than the 400 of clusters.max"),
         ("reference=bose", '"bose" is not an arm; did you mean "base"? Arms: base, tuned.'),
+        ("reference=nobody", '"nobody" is not an arm. Arms: base, tuned.'),
         ("generator.backend=scriptd", 'there is no backend "scriptd"; did you mean "scripted"?'),
         ("budget.texts=1", "1 is less than one text for each of 2 arms"),
         ("prompts=null", "missing; name a file"),

@@ -80,7 +80,8 @@ class Replay(_Section, frozen=True):
     """Existing texts: a JSONL, CSV or Parquet file.
 
     It has a row a text (``arm`` and ``text`` name columns), or a row a prompt with a column for each arm
-    (``columns``: arm -> column). ``holdout`` is the share of prompts, by hash, kept for confirmation.
+    (``columns``: arm -> column). ``holdout`` is the share of prompts, by hash, kept for confirmation. ``repeats``:
+    whether pairs that occur more than once are a mistake in the file, or draws that came out alike.
     """
 
     path: str
@@ -90,6 +91,7 @@ class Replay(_Section, frozen=True):
     columns: dict[str, str] = {}
     category: str | None = None
     holdout: Share = 0.3
+    repeats: Literal["refuse", "draws"] = "refuse"
 
 
 class Prompts(_Section, frozen=True):

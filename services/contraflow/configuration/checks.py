@@ -42,7 +42,8 @@ def _arms(experiment: Experiment) -> Iterator[Problem]:
     reference = experiment.reference
     if reference is not None and reference not in arms:
         known = ", ".join(arms)
-        yield Problem(("reference",), f'"{reference}" is not an arm{nearest(reference, arms)} Arms: {known}.')
+        guess = nearest(reference, arms) or "."
+        yield Problem(("reference",), f'"{reference}" is not an arm{guess} Arms: {known}.')
 
 
 def _generator(experiment: Experiment) -> Iterator[Problem]:

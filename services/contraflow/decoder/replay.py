@@ -21,6 +21,9 @@ from contraflow.tables import read_table
 
 __all__ = ["ReplayGenerator", "ReplayTexts"]
 
+_REPEATED = 0.1
+"""The share of pairs that may repeat another: short answers do come out alike."""
+
 
 class ReplayTexts:
     """Stored texts by prompt, arm and draw. Several texts of a prompt pair by their order within the arm.
@@ -38,10 +41,13 @@ class ReplayTexts:
         self._first: list[dict[str, int]] = []
         self.unpaired = dict.fromkeys(self._arms, 0)
         self.prompts: list[Prompt] = []
+        self._repeated: dict[str, int] = {}
         for prompt, by_arm in rows.items():
             pairs = self._pairs(by_arm)
             if not pairs:
                 continue
+            if repeated := len(pairs) - len(set(pairs)):
+                self._repeated[prompt] = repeated
             first = {}
             for column, arm in enumerate(self._arms):
                 first[arm] = len(texts)
@@ -51,6 +57,21 @@ class ReplayTexts:
         self._texts = pa.array(texts, pa.large_string())
         self._index = {prompt.prompt_id: i for i, prompt in enumerate(self.prompts)}
         self.held_out: NDArray[np.bool_] = np.array([_uniform(p.text) < share for p in self.prompts], np.bool_)
+
+    def refuse_repeats(self, path: Path) -> None:
+        """Refuse a file that holds the same draws twice: a coin that is counted again makes every claim false.
+
+        :raises ConfigurationError: if more than a tenth of the pairs are repeats.
+        """
+        repeated = sum(self._repeated.values())
+        if repeated > _REPEATED * len(self._texts) / len(self._arms):
+            worst = max(self._repeated, key=lambda prompt: self._repeated[prompt])
+            raise ConfigurationError(
+                f"replay.path: {repeated:,} of the {len(self._texts) // len(self._arms):,} pairs in {path} repeat another "
+                f"pair of their prompt, text by text (of {worst[:60]!r} {self._repeated[worst]:,}). A draw that is stored "
+                "twice would count twice, which makes claims false. Keep each draw once; if the models did answer so "
+                "alike, write replay.repeats: draws"
+            )
 
     def _pairs(self, by_arm: dict[str, list[str]]) -> list[tuple[str, ...]]:
         columns = [by_arm.get(arm, []) for arm in self._arms]
@@ -81,6 +102,8 @@ class ReplayTexts:
                     f"replay.path: {path} holds no text of arm {arm!r}; it has {', '.join(found) or 'no texts at all'}"
                 )
         texts = cls(rows, categories, arms, replay.holdout)
+        if replay.repeats == "refuse":
+            texts.refuse_repeats(path)
         if not texts.prompts:
             raise ConfigurationError(
                 f"replay.path: in {path} no prompt has a text of every arm; nothing can be compared"

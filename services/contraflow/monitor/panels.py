@@ -38,7 +38,7 @@ def progress(view: View) -> Text:
     text.append(f"   {count(standing.accepted)} of {count(standing.verdicts)} statements accepted")
     text.append(f"   ${standing.cost:,.2f} spent")
     if standing.criteria:
-        text.append("\n").append_text(enough(standing.criteria))
+        text.append("\n").append_text(enough(standing.criteria)[1:])
     return text
 
 
