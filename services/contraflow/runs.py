@@ -110,6 +110,16 @@ class RunFolder:
             return []
         return [entry for line in lines if (entry := _parse(line)) is not None]
 
+    def seconds(self) -> tuple[float | None, bool]:
+        """How long it ran (None if unknown), and whether that is all.
+
+        The journal has no seconds of a session that was killed, or that runs.
+        """
+        journal = self.journal()
+        stops = [entry["seconds"] for entry in journal if entry["event"] == "stopped"]
+        starts = sum(entry["event"] == "started" for entry in journal)
+        return sum(stops) if stops else None, starts <= len(stops)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Own the run on this machine.
