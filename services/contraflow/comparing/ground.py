@@ -58,7 +58,7 @@ def _refuse_other_references(first: Results, second: Results) -> None:
     one, other = (_reference(run) for run in (first, second))
     differ = [key for key in _MODEL if one.get(key) != other.get(key)]
     if differ and not any(_stored(run) for run in (first, second)):
-        lines = "".join(f"\n  reference {key}: {one.get(key)} -> {other.get(key)}" for key in differ)
+        lines = "".join(f"\n  reference {key}: {_said(one.get(key))} -> {_said(other.get(key))}" for key in differ)
         raise NotComparable(
             f"{first.folder.run} and {second.folder.run} measure against different models:{lines}\n"
             "A difference from one is no difference from the other. Compare runs whose reference arm is the same model."
@@ -91,4 +91,9 @@ def _arms(first: Results, second: Results) -> dict[str, str]:
 
 def _what_differs(first: Results, second: Results) -> str:
     lines = [c for c in changes(first.resolved, second.resolved) if c.key.startswith(_ASKED)]
-    return "".join(f"\n  {line.key}: {line.old} -> {line.new}" for line in lines)
+    said = "".join(f"\n  {line.key}: {line.old} -> {line.new}" for line in lines)
+    return said or "\n  the file of prompts (or stored texts) has changed"
+
+
+def _said(value: Any) -> str:
+    return str(value) if value else "(none)"
