@@ -84,6 +84,15 @@ class RunFolder:
         resolved: dict[str, Any] = self.config["resolved"]
         return resolved
 
+    @property
+    def versions(self) -> dict[str, str | None]:
+        """What ran it last: contraflow, Python, the platform and libraries; nothing if that was not kept."""
+        try:
+            kept: dict[str, str | None] = json.loads((self.path / "versions.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return kept
+
     def keep(self, resolved: Resolved, asked: str) -> None:
         """Write the configuration, and the versions that run it. Only the owner may (``locked``)."""
         version = metadata.version("contraflow")

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -204,7 +205,7 @@ def test_a_behaviour_of_one_adapter_alone_is_gone_whatever_the_arms_are_called(
     )
     said = words(shown(compared))
     assert "arm tuned with lora" in said
-    assert re.search(r"log E -?\d+\.\d of the \d+\.\d that a claim takes; its prompts were asked \d+ times", said)
+    assert re.search(r"log E -?\d+\.\d of the \d+\.\d that a claim takes; its prompts were asked \d+ times?", said)
 
 
 def test_runs_that_measure_against_different_models_are_refused(first: Results, run: Run) -> None:
@@ -266,6 +267,16 @@ def test_configuration_and_cost_are_side_by_side(first: Results, compared: RunCo
     assert compared.second.texts == 1000
 
 
+def test_what_ran_in_another_version_is_told(first: Results, second: Results, tmp_path: Path) -> None:
+    older = RunFolder(tmp_path / "small-9")
+    shutil.copytree(second.folder.path, older.path)
+    (older.path / "versions.json").write_text(json.dumps({**second.folder.versions, "numpy": "1.0", "torch": None}))
+    compared = contraflow.compare(first, dataclasses.replace(second, folder=older))
+    told = {s.key: s.second for s in compared.settings if s.key.startswith("version of")}
+    assert told["version of numpy"] == "1.0"
+    assert set(told.values()) <= {"1.0", "(none)"}
+
+
 def test_a_run_is_not_compared_with_itself(first: Results, root: Path) -> None:
     with pytest.raises(NotComparable, match="both are small-1"):
         contraflow.compare("small-1", first, runs=root)
@@ -284,6 +295,7 @@ def test_several_arms_are_compared_by_name(first: Results, run: Run) -> None:
     compared = contraflow.compare(first, three)
     assert compared.arms == {"tuned": "tuned"}
     assert {LOUD} == {topic(first, s.first) for s in compared.stable}
+    assert "; other of three-1 left out" in words(shown(compared))
     strangers = run(experiment="strangers", arms={"base": {}, "x": {}, "y": {}}, budget={"texts": 300})
     with pytest.raises(NotComparable, match=r"no arm in common \(tuned; x, y\)"):
         contraflow.compare(first, strangers)

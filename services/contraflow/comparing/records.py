@@ -12,7 +12,7 @@ __all__ = ["Absent", "Cost", "Found", "Nearest", "RunComparison", "Setting", "St
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """A key in which the configurations differ, and both values as they are shown."""
+    """A key in which the configurations differ, or what ran in another version, and both values as they are shown."""
 
     key: str
     first: str
@@ -20,7 +20,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What a run is and what it took.
+    """What a run is and what it took. ``arms`` are those that it compares with its reference.
 
     ``why`` says why it stopped, and is empty of one that is unfinished. ``seconds`` of running are all of them unless
     ``seconds_whole`` is false. ``first_claim`` is after how many pairs the first difference was claimed. ``failing``
@@ -28,6 +28,7 @@ class Cost(msgspec.Struct, frozen=True):
     """
 
     run: str
+    arms: list[str]
     why: str
     texts: int
     pairs: int
@@ -103,8 +104,9 @@ class RunComparison(msgspec.Struct, frozen=True):
 
     ``stable`` are in both; ``gone`` are in the first alone, ``new`` in the second alone; ``parts`` are matched to none
     although the other run claims what they show, in a finding that another one matches better. ``arms`` maps the
-    intervened arms of the first run to those of the second, ``common_prompts`` were asked by both. ``encoder`` has
-    the texts' vectors; it is empty where the runs had different ones, and texts were compared by their words.
+    intervened arms of the first run to those of the second; other arms are left out. ``common_prompts`` were asked by
+    both. ``encoder`` has the texts' vectors; it is empty where the runs had different ones, and texts were compared by
+    their words.
     """
 
     first: Cost

@@ -38,7 +38,7 @@ def comparison_in_parts(compared: RunComparison) -> Iterator[RenderableType]:
     )
     yield from _section(
         f"Parts: {len(compared.parts)}",
-        "Both runs claim these too, cut into findings otherwise.",
+        "The other run claims these too, in a finding that is matched above.",
         [_absent(one, second if one.run == first.run else first) for one in compared.parts],
     )
 
@@ -91,12 +91,11 @@ def _settings(compared: RunComparison) -> Iterator[RenderableType]:
 
 def _matched_by(compared: RunComparison) -> str:
     texts = f"their texts' vectors ({compared.encoder})" if compared.encoder else "their texts' words (other encoders)"
-    arms = [f"{mine} with {theirs}" for mine, theirs in compared.arms.items() if mine != theirs]
-    return (
-        f"Findings matched by {texts} and by the {compared.common_prompts:,} prompts that both runs asked"
-        + (f"; arm {', '.join(arms)}" if arms else "")
-        + "."
-    )
+    arms = [f"; arm {mine} with {theirs}" for mine, theirs in compared.arms.items() if mine != theirs]
+    sides = (compared.first, compared.arms.keys()), (compared.second, compared.arms.values())
+    out = [f"; {arm} of {cost.run} left out" for cost, known in sides for arm in cost.arms if arm not in known]
+    common = f"the {compared.common_prompts:,} prompts that both runs asked"
+    return f"Findings matched by {texts} and by {common}{''.join(arms + out)}."
 
 
 def _section(title: str, note: str, rows: Sequence[RenderableType]) -> Iterator[RenderableType]:
@@ -116,12 +115,12 @@ def _grid(*names: str) -> Table:
 
 
 def _stable(stable: Stable, first: Cost, second: Cost) -> RenderableType:
-    verdict = _verdict(stable.first.verdict)
+    verdict, shared = _verdict(stable.first.verdict), _times(stable.prompts, "prompt")
     if stable.verdict_changed:
         verdict += Text(" -> ") + _verdict(stable.second.verdict)
     grid = _grid(first.run, second.run)
     grid.add_row()
-    grid.add_row("", verdict + Text(f"   alike {stable.score:.2f}, on {stable.prompts:,} prompts in both", style="dim"))
+    grid.add_row("", verdict + Text(f"   alike {stable.score:.2f}, on {shared} in both", style="dim"))
     for cost, found in ((first, stable.first), (second, stable.second)):
         grid.add_row(Text(cost.run, style="bold"), Text(printable(found.statement)))
         grid.add_row("", _evidence(found))
@@ -151,7 +150,7 @@ def _evidence(found: Found) -> Text:
 
 
 def _near(nearest: Nearest | None, asked: int) -> str:
-    times = f"its prompts were asked {asked:,} times" if asked else "its prompts were never asked"
+    times = f"its prompts were asked {_times(asked, 'time')}" if asked else "its prompts were never asked"
     if nearest is None:
         return f"no cluster is like it; {times}"
     if nearest.claim == "same":
@@ -160,3 +159,7 @@ def _near(nearest: Nearest | None, asked: int) -> str:
     if nearest.claim == "reversed":
         return f"claims the reverse ({seen}); {times}"
     return f"nearest is {seen}, log E {nearest.log_e:.1f} of the {nearest.needed:.1f} that a claim takes; {times}"
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
