@@ -4,12 +4,13 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contraflow.comparing.matching import FEW, THRESHOLD, WEIGHT, Profile, alike, match
 
 DIM = 4
+unhurried = settings(deadline=None, max_examples=50)  # a busy machine is no failure
 
 
 def unit(vector: list[float]) -> np.ndarray:
@@ -35,12 +36,14 @@ def excess(first: list[Profile], second: list[Profile], pairs: list[tuple[int, i
     return sum(score for score in scores if score > 0)
 
 
+@unhurried
 @given(profiles, profiles)
 def test_it_does_not_matter_which_is_compared_with_which(a: Profile, b: Profile) -> None:
     assert alike(a, b) == pytest.approx(alike(b, a))
     assert -1 - 1e-9 <= alike(a, b) <= 1 + 1e-9
 
 
+@unhurried
 @given(st.lists(profiles, max_size=6), st.lists(profiles, max_size=6))
 def test_matches_are_one_to_one_of_one_kind_and_above_the_threshold(
     first: list[Profile], second: list[Profile]
@@ -53,6 +56,7 @@ def test_matches_are_one_to_one_of_one_kind_and_above_the_threshold(
         assert m.score > THRESHOLD
 
 
+@unhurried
 @given(st.lists(profiles, max_size=4), st.lists(profiles, max_size=5))
 def test_no_other_one_to_one_matching_is_worth_more(first: list[Profile], second: list[Profile]) -> None:
     if len(first) > len(second):
@@ -62,12 +66,14 @@ def test_no_other_one_to_one_matching_is_worth_more(first: list[Profile], second
     assert found == pytest.approx(best)
 
 
+@unhurried
 @given(st.lists(profiles, max_size=6), st.lists(profiles, max_size=6))
 def test_the_other_way_round_as_much_is_matched(first: list[Profile], second: list[Profile]) -> None:
     there, back = (sum(m.score - THRESHOLD for m in match(*sides)) for sides in ((first, second), (second, first)))
     assert there == pytest.approx(back)
 
 
+@unhurried
 @given(st.permutations(range(DIM)))
 def test_whatever_the_order_each_is_matched_to_itself(order: list[int]) -> None:
     first = [profile(*row) for row in np.eye(DIM).tolist()]

@@ -137,7 +137,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     """Every key in which two resolved configurations differ, budgets and what was chosen automatically too."""
     chosen = {f"{name} (chosen)": name for name in _CHOSEN}
     before, after = (
-        {**_compared(resolved), **{label: resolved[name] for label, name in chosen.items()}} for resolved in (old, new)
+        {**_compared(resolved), **{label: resolved.get(name) for label, name in chosen.items()}}
+        for resolved in (old, new)
     )
     return [Change(key, _said(a), _said(b)) for key, a, b in _changes(before, after, "")]
 
