@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from contraflow.configuration import (
     Loaded,
     Resolved,
+    changes,
     difference,
     experiment_from,
     load_experiment,
@@ -458,8 +459,8 @@ def test_what_is_kept_is_plain_and_complete() -> None:
     assert msgspec.convert(kept, Resolved) == resolved(arms={"z": {}, "a": {}})
 
 
-def kept(**changes: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(resolved(**changes).plain(), sort_keys=True))
+def kept(**changed: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(resolved(**changed).plain(), sort_keys=True))
     return plain
 
 
@@ -488,6 +489,16 @@ def test_every_changed_key_has_a_line() -> None:
         "seed: 0 -> 1",
         'order of arms: ["base","other"] -> ["base","third"]',
         "number of prompts: 320 -> 100",
+    ]
+
+
+def test_between_two_runs_budgets_and_what_was_chosen_are_changes_too() -> None:
+    assert changes(kept(), kept()) == []
+    assert changes(kept(), kept(budget={"texts": 1000}, seed=1)) == [
+        ("budget.texts", "20000", "1000"),
+        ("seed", "0", "1"),
+        ("warm_start (chosen)", "320", "64"),
+        ("clusters_start (chosen)", "106", "21"),
     ]
 
 

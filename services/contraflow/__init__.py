@@ -1,6 +1,6 @@
 """contraflow: finds, while two language models are still generating, where they behave differently."""
 
-from contraflow.api import run
+from contraflow.api import compare, run
 from contraflow.consumers import Batch, consumer, read
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.errors import ConsumerError, ContraflowError
@@ -21,6 +21,7 @@ __all__ = [
     "Results",
     "Text",
     "Verdict",
+    "compare",
     "consumer",
     "read",
     "run",

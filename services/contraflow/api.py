@@ -1,24 +1,28 @@
-"""``contraflow.run``: an experiment from a script, a notebook or a thread."""
+"""``contraflow.run`` and ``contraflow.compare``: experiments and runs from a script, a notebook or a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
 from rich.console import Console
 
 from contraflow.configuration import Loaded, experiment_from, load_experiment
+from contraflow.consumers.reading import blocking
 from contraflow.experiment import Experiment
 from contraflow.results import Results, read_results
 from contraflow.runner import execute
-from contraflow.runs import RUNS
+from contraflow.runs import RUNS, RunFolder, open_run
 from contraflow.runtime.drain import Drain
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from contraflow.comparing.records import RunComparison
+
+__all__ = ["compare", "run"]
 
 
 def run(
@@ -47,6 +51,21 @@ def run(
         return outcome.results or await read_results(outcome.folder.path)
 
     return _in_a_thread(main) if _loop_is_running() else anyio.run(lambda: main(Drain()))
+
+
+def compare(first: str | Results, second: str | Results, *, runs: Path = RUNS) -> RunComparison:
+    """What two runs have in common and what differs: by name (an experiment's newest run by its bare name), or as read.
+
+    :raises RunConflict: if there is no such run.
+    :raises NotComparable: if they are one run, measure against different models, or have no arm or prompt in common.
+    """
+    from contraflow.comparing.reading import read_and_compare
+
+    return blocking(read_and_compare, *(_folder(run, runs) for run in (first, second)))
+
+
+def _folder(run: str | Results, runs: Path) -> RunFolder:
+    return open_run(runs, run) if isinstance(run, str) else run.folder
 
 
 def _loop_is_running() -> bool:

@@ -11,6 +11,7 @@ __all__ = [
     "GeneratorError",
     "LogError",
     "LogUnusable",
+    "NotComparable",
     "OutOfRange",
     "PositionsLost",
     "RunConflict",
@@ -34,6 +35,10 @@ class ConsumerError(ConfigurationError):
 
 class RunConflict(ContraflowError):
     """The run folder belongs to another experiment, or its configuration has changed."""
+
+
+class NotComparable(ContraflowError):
+    """Two runs have nothing in common that a comparison could be made over."""
 
 
 class LogError(ContraflowError):

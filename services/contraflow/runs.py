@@ -84,6 +84,15 @@ class RunFolder:
         resolved: dict[str, Any] = self.config["resolved"]
         return resolved
 
+    @property
+    def versions(self) -> dict[str, str | None]:
+        """What ran it last: contraflow, Python, the platform and libraries; nothing if that was not kept."""
+        try:
+            kept: dict[str, str | None] = json.loads((self.path / "versions.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return kept
+
     def keep(self, resolved: Resolved, asked: str) -> None:
         """Write the configuration, and the versions that run it. Only the owner may (``locked``)."""
         version = metadata.version("contraflow")
@@ -109,6 +118,16 @@ class RunFolder:
         except FileNotFoundError:
             return []
         return [entry for line in lines if (entry := _parse(line)) is not None]
+
+    def seconds(self) -> tuple[float | None, bool]:
+        """How long it ran (None if unknown), and whether that is all.
+
+        The journal has no seconds of a session that was killed, or that runs.
+        """
+        journal = self.journal()
+        stops = [entry["seconds"] for entry in journal if entry["event"] == "stopped"]
+        starts = sum(entry["event"] == "started" for entry in journal)
+        return sum(stops) if stops else None, starts <= len(stops)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

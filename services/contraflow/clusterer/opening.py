@@ -56,7 +56,9 @@ def _of_clusters(core: Clusterer) -> list[Region]:
 def _likely(core: Clusterer, slots: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(slots, comparisons) how likely each difference is real, its founders included, and whether the arm leads."""
     ledger = core.ledger
-    founders = np.array([core.lives[slot].founders for slot in slots.tolist()], np.int64).reshape(len(slots), len(core.arms))
+    founders = np.array([core.lives[slot].founders for slot in slots.tolist()], np.int64).reshape(
+        len(slots), len(core.arms)
+    )
     of_arm = founders[:, ledger.compared]
     n = ledger.n[slots] + of_arm + founders[:, [core.reference]]
     s = ledger.s[slots] + of_arm

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from contraflow.configuration.checks import problems_of
-from contraflow.configuration.resolved import Resolved, difference, resolve, resumed
+from contraflow.configuration.resolved import Change, Resolved, changes, difference, resolve, resumed
 from contraflow.configuration.secrets import literal_secrets, redacted, secret
 from contraflow.configuration.source import Source, read_file
 from contraflow.configuration.typed import Problem, typed
@@ -17,8 +17,10 @@ from contraflow.errors import ConfigurationError
 from contraflow.experiment import Experiment
 
 __all__ = [
+    "Change",
     "Loaded",
     "Resolved",
+    "changes",
     "difference",
     "experiment_from",
     "load_experiment",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,12 +12,21 @@ from contraflow.configuration.typed import shown
 from contraflow.experiment import Experiment
 from contraflow.pairs import BLOCK
 
-__all__ = ["Resolved", "difference", "resolve", "resumed"]
+__all__ = ["Change", "Resolved", "changes", "difference", "resolve", "resumed"]
 
 _WARM_START = 320
 _LEAST_WARM_START = 64
 _AUTO = {"scripted": (32, 2), "replay": (512, 4)}
 _ABSENT = object()
+_CHOSEN = ("warm_start", "epoch", "in_flight", "clusters_start")
+
+
+class Change(NamedTuple):
+    """A key in which two configurations differ, with both values as they are shown."""
+
+    key: str
+    old: str
+    new: str
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +115,7 @@ def _warm_start(asked: int | str, pairs: int | None) -> int:
 
 def resumed(kept: Mapping[str, Any], new: Resolved) -> Resolved:
     """``new`` with what was chosen when the run started, which a budget that grew must not move."""
-    chosen = ("warm_start", "epoch", "in_flight", "clusters_start")
-    return msgspec.structs.replace(new, **{name: kept[name] for name in chosen})
+    return msgspec.structs.replace(new, **{name: kept[name] for name in _CHOSEN})
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -116,7 +124,23 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     Both are as ``Resolved.plain`` gives them. What was chosen automatically is not compared: ``resumed``
     keeps it.
     """
-    return list(_changes(_compared(old), _compared(new), ""))
+    lines = []
+    for key, before, after in _changes(_compared(old), _compared(new), ""):
+        budget = key.startswith("budget.")
+        if not (budget and _grew(before, after)):
+            note = " (a budget may grow, not shrink)" if budget else ""
+            lines.append(f"{key}: {_said(before)} -> {_said(after)}{note}")
+    return lines
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Every key in which two resolved configurations differ, budgets and what was chosen automatically too."""
+    chosen = {f"{name} (chosen)": name for name in _CHOSEN}
+    before, after = (
+        {**_compared(resolved), **{label: resolved.get(name) for label, name in chosen.items()}}
+        for resolved in (old, new)
+    )
+    return [Change(key, _said(a), _said(b)) for key, a, b in _changes(before, after, "")]
 
 
 def _compared(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,15 +155,12 @@ def _with_defaults(experiment: Any) -> Any:
         return experiment
 
 
-def _changes(old: Any, new: Any, name: str) -> Iterator[str]:
+def _changes(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from _changes(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{name}.{key}" if name else key)
-    elif name.startswith("budget."):
-        if not _grew(old, new):
-            yield f"{name}: {_said(old)} -> {_said(new)} (a budget may grow, not shrink)"
     elif old != new:
-        yield f"{name}: {_said(old)} -> {_said(new)}"
+        yield name, old, new
 
 
 def _grew(old: Any, new: Any) -> bool:

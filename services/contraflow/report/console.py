@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from rich.markup import escape
 
 from contraflow.events import Effect
+from contraflow.monitor.live import duration
 from contraflow.results import Finding, Results
 
-__all__ = ["findings_in_lines", "printable", "warning"]
+__all__ = ["COLOURS", "findings_in_lines", "printable", "time_of_running", "warning"]
 
-_COLOURS = {"accepted": "green", "rejected": "red"}
+COLOURS = {"accepted": "green", "rejected": "red"}
 _ERROR = 200
 
 
@@ -42,7 +43,7 @@ def _lines(finding: Finding) -> str:
     share = f"   {_shares(finding.comparison.effect)}" if finding.comparison.effect else ""
     reach = "generalises" if claim.generalises else "on the prompts that it was found on"
     said = escape(printable(finding.statement))
-    return f"  [{_COLOURS.get(status, 'yellow')}]{status:<9}[/] {said}\n            {counted}{share}   {reach}\n"
+    return f"  [{COLOURS.get(status, 'yellow')}]{status:<9}[/] {said}\n            {counted}{share}   {reach}\n"
 
 
 def _shares(effect: Effect) -> str:
@@ -50,6 +51,11 @@ def _shares(effect: Effect) -> str:
         f"{100 * effect.share:.1f} % against {100 * effect.reference:.1f} % of the answers to uniformly asked prompts "
         f"(difference {100 * effect.difference_low:+.1f} to {100 * effect.difference_high:+.1f} points)"
     )
+
+
+def time_of_running(seconds: float | None, whole: bool) -> str:
+    """How long a run took; "over" that if the journal does not know all of it."""
+    return ("" if whole else "over ") + duration(seconds) if seconds is not None else "-"
 
 
 def printable(text: str) -> str:

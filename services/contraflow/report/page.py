@@ -17,8 +17,8 @@ import yaml
 from markupsafe import Markup
 
 from contraflow.monitor.enough import in_words
-from contraflow.monitor.live import duration
 from contraflow.report import charts
+from contraflow.report.console import time_of_running
 from contraflow.report.palette import ARMS
 from contraflow.results import Finding, Results, SideBySide
 
@@ -147,8 +147,4 @@ def _clusters(results: Results) -> list[dict[str, Any]]:
 
 
 def _timing(results: Results) -> str:
-    """How long the run took; "over" that if a session was killed, or runs: the journal has no seconds of it."""
-    journal = results.folder.journal()
-    stops = [entry["seconds"] for entry in journal if entry["event"] == "stopped"]
-    starts = sum(entry["event"] == "started" for entry in journal)
-    return ("over " if starts > len(stops) else "") + duration(sum(stops)) if stops else "-"
+    return time_of_running(*results.folder.seconds())
