@@ -9,6 +9,7 @@ __all__ = [
     "Fenced",
     "FormatTooNew",
     "GeneratorError",
+    "JudgeUnavailable",
     "LogError",
     "LogUnusable",
     "NotComparable",
@@ -67,3 +68,9 @@ class Fenced(LogError):
 
 class GeneratorError(ContraflowError):
     """A generator cannot answer: its model is missing, does not fit, or keeps failing."""
+
+
+class JudgeUnavailable(ContraflowError):
+    """A judge cannot answer now. With ``again`` it may later, and the statement waits; else it stays undecided."""
+
+    again: bool = True

@@ -43,13 +43,15 @@ class Case(msgspec.Struct):
     """A hypothesis with its statement and its placebo. ``order`` fixes its weight.
 
     ``judged`` holds (seq, tier, x) of every judged pair: x is 1 if the judge picked the named arm, None for a tie.
-    ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for.
+    ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for. ``pending`` are the fresh
+    pairs that wait for the judge, by ``seq``.
     """
 
     hypothesis: Hypothesis
     statement: Statement
     placebo: Statement | None
     author_pairs: list[int]
+    pending: list[int]
     tallies: list[Tally]
     order: int
     status: VerdictStatus = VerdictStatus.OPEN
@@ -59,6 +61,31 @@ class Case(msgspec.Struct):
     placebo_x: list[int | None] = []
     placebo_due: bool = False
     words_alone: float | None = None
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Its cluster and arm."""
+        return self.hypothesis.cluster_id, self.hypothesis.arm
+
+    @property
+    def behind(self) -> bool:
+        """Whether the placebo has yet to be asked about pairs that the statement was judged on."""
+        return self.placebo_due and self.placebo is not None and len(self.placebo_x) < len(self.judged)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to ask a judge."""
+        return self.status is VerdictStatus.OPEN and bool(self.tallies) and (self.behind or bool(self.pending))
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Where it stands in the order in which answers are counted: by the pair's ``seq``, then by age."""
+        return (self.judged[-1][0] if self.behind else self.pending[0]), self.order
+
+    @property
+    def held(self) -> list[int]:
+        """The pairs that it keeps while it is open, each as often as it holds it."""
+        return [*self.author_pairs, *self.pending, *(seq for seq, _, _ in self.judged)]
 
     @property
     def tier(self) -> int:

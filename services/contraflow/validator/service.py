@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 
+from contraflow.errors import JudgeUnavailable
 from contraflow.events import Assignment, Control, ControlAction, EventError, Regions, Text, decode
 from contraflow.log.protocol import Log, Outgoing, Partition, Record
 from contraflow.runtime.drain import Drain
@@ -112,7 +113,15 @@ class ValidatorService:
             if regions.after_seq > self._validator.processed:
                 await self._commit(await self._validator.advance(pairs, regions), regions.after_seq)
             if regions.final:
-                await self._commit(await self._validator.finish(), regions.after_seq + 1, done=True)
+                await self._finish(regions.after_seq)
+
+    async def _finish(self, last: int) -> None:
+        """Write the last verdicts, and ``done`` unless statements wait for a judge: then the same command goes on."""
+        step = await self._validator.finish()
+        if step.waits:
+            await self._commit(step, last)
+            raise JudgeUnavailable(f"{step.waits}. All that was judged is kept; run the same command again to go on")
+        await self._commit(step, last + 1, done=True)
 
     async def _commit(self, step: Step, processed: int, *, done: bool = False) -> None:
         wire = self._wire

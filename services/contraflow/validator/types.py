@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from contraflow.events import Origin
+from contraflow.events import Hypothesis, Judgment, Origin, Verdict
 
-__all__ = ["Answer", "Choice", "Judge", "Statement", "TextPair"]
+__all__ = ["Answer", "Choice", "Judge", "Statement", "Step", "TextPair", "ValidatorConfig"]
 
 Choice = Literal["first", "second", "both", "neither", "unparsable"]
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorConfig:
+    """``pairs`` is how many pairs a tier may judge for one statement; ``borderline`` scores go on to the next tier.
+
+    With ``held_out`` (replayed texts) the pairs asked to confirm come from prompts that are asked for nothing else:
+    statements are judged on those alone, and written from the others.
+    """
+
+    arms: tuple[str, ...]
+    reference: str
+    alpha: float = 0.05
+    min_accuracy: float = 0.7
+    borderline: tuple[float, float] = (0.4, 0.6)
+    pairs: int = 100
+    seed: int = 0
+    held_out: bool = False
+
+
+class Step(NamedTuple):
+    """What the validator has to publish. ``waits`` says what open statements wait for, where a judge could not answer."""
+
+    hypotheses: list[Hypothesis]
+    judgments: list[Judgment]
+    verdicts: list[Verdict]
+    waits: str = ""
 
 
 class TextPair(msgspec.Struct, frozen=True):
@@ -56,5 +84,8 @@ class Judge(Protocol):
     prompt_version: str
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
-        """Which of the two texts shows the statement's property more."""
+        """Which of the two texts shows the statement's property more.
+
+        :raises JudgeUnavailable: if it cannot say now; nothing is known then, and the same pair is asked again later.
+        """
         ...

@@ -1,0 +1,141 @@
+"""Judges what waits: many statements at once, each one pair at a time, counted in an order that no clock decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import anyio
+from anyio.abc import TaskGroup
+
+from contraflow.errors import JudgeUnavailable
+from contraflow.events import Judgment, VerdictStatus
+from contraflow.validator.asking import Asked, ask
+from contraflow.validator.case import Case
+from contraflow.validator.docket import Docket, Key
+from contraflow.validator.store import PairStore
+from contraflow.validator.types import Judge, Statement, ValidatorConfig
+
+__all__ = ["Judging"]
+
+
+class _Ahead:
+    """An answer that was asked for and is not counted yet."""
+
+    def __init__(self) -> None:
+        self._came = anyio.Event()
+        self._outcome: Asked | JudgeUnavailable | None = None
+
+    def came(self, outcome: Asked | JudgeUnavailable) -> None:
+        self._outcome = outcome
+        self._came.set()
+
+    async def get(self) -> Asked:
+        await self._came.wait()
+        if isinstance(self._outcome, Asked):
+            return self._outcome
+        assert self._outcome is not None
+        raise self._outcome
+
+
+class Judging:
+    """Asks run ahead, one for each open statement; answers are counted by the pair's ``seq``, whenever they arrive.
+
+    So a verdict depends on the answers and not on their order, and a slow judge of one statement does not keep the
+    others from being asked.
+    """
+
+    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge], docket: Docket, store: PairStore) -> None:
+        self._config = config
+        self._judges = judges
+        self._docket = docket
+        self._store = store
+        self.unable: dict[Key, JudgeUnavailable] = {}
+        """The cases whose judge could not answer in the last call of ``run``."""
+
+    async def run(self, judgments: list[Judgment]) -> list[Case]:
+        """Judge until nothing waits that a judge can answer; returns the cases that were settled, in order."""
+        self.unable = {}
+        ahead: dict[Key, _Ahead] = {}
+        settled: list[Case] = []
+        async with anyio.create_task_group() as tasks:
+            while ready := [case for case in self._docket if case.waits and case.key not in self.unable]:
+                self._ask_ahead(ready, ahead, tasks)
+                case = min(ready, key=lambda waiting: waiting.turn)
+                self._docket.touch(case)
+                try:
+                    await self._count(case, ahead, judgments)
+                except JudgeUnavailable as error:
+                    self.unable[case.key] = error
+                if case.status is not VerdictStatus.OPEN:
+                    settled.append(case)
+        return settled
+
+    def _ask_ahead(self, ready: Sequence[Case], ahead: dict[Key, _Ahead], tasks: TaskGroup) -> None:
+        for case in ready:
+            if case.key not in ahead and not case.behind:
+                ahead[case.key] = _Ahead()
+                tasks.start_soon(self._ask_one, case, ahead[case.key])
+
+    async def _ask_one(self, case: Case, ahead: _Ahead) -> None:
+        try:
+            ahead.came(await self._ask(case, case.statement, case.pending[0], case.tier))
+        except JudgeUnavailable as error:
+            ahead.came(error)
+
+    async def _ask(self, case: Case, statement: Statement, seq: int, tier: int, *, placebo: bool = False) -> Asked:
+        config = self._config
+        return await ask(
+            self._judges[tier],
+            case,
+            statement,
+            self._store[seq],
+            reference=config.reference,
+            seed=config.seed,
+            placebo=placebo,
+        )
+
+    async def _count(self, case: Case, ahead: dict[Key, _Ahead], judgments: list[Judgment]) -> None:
+        if not case.behind:
+            asked = await ahead.pop(case.key).get()
+            case.judged.append((case.pending.pop(0), case.tier, asked.x))
+            case.tallies[-1].count(asked.x)
+            self._note(case, asked, judgments)
+            case.placebo_due = case.placebo_due or self._docket.passes(case, case.log_e)
+        if case.behind:
+            await self._count_placebo(case, judgments)
+        self._docket.decide(case)
+
+    async def _count_placebo(self, case: Case, judgments: list[Judgment]) -> None:
+        """The placebo on every pair that the statement was judged on; what is answered before a failure counts."""
+        assert case.placebo is not None
+        due = case.judged[len(case.placebo_x) :]
+        answers: dict[int, Asked | JudgeUnavailable] = {}
+
+        async def one(i: int, seq: int, tier: int, statement: Statement) -> None:
+            try:
+                answers[i] = await self._ask(case, statement, seq, tier, placebo=True)
+            except JudgeUnavailable as error:
+                answers[i] = error
+
+        async with anyio.create_task_group() as tasks:
+            for i, (seq, tier, _) in enumerate(due):
+                tasks.start_soon(one, i, seq, tier, case.placebo)
+        for asked in _in_order(answers):
+            case.placebo_x.append(asked.x)
+            self._note(case, asked, judgments)
+
+    def _note(self, case: Case, asked: Asked, judgments: list[Judgment]) -> None:
+        case.tallies[-1].unparsable += asked.unparsable
+        case.tallies[-1].cost += asked.judgment.price
+        judgments.append(asked.judgment)
+
+
+def _in_order(answers: Mapping[int, Asked | JudgeUnavailable]) -> list[Asked]:
+    found: list[Asked] = []
+    for i in sorted(answers):
+        if isinstance(answer := answers[i], JudgeUnavailable):
+            if not found:
+                raise answer
+            break
+        found.append(answer)
+    return found
