@@ -209,3 +209,23 @@ def test_greedy_arms_are_asked_each_prompt_once(experiment: Callable[..., dict[s
     found = contraflow.run(tmp_path / "greedy.yaml", runs=tmp_path / "runs")
     asked = [r.prompt_id for r in found.requests.values()]
     assert len(asked) == len(set(asked)) == 150
+
+
+def test_a_verdict_can_be_counted_again_from_every_answer_behind_it(root: Path) -> None:
+    verdict = json.loads(contraflow_says(root, "verdicts", "list", "small-1", "--json").output)[0]
+    shown = json.loads(contraflow_says(root, "verdicts", "show", "small-1", verdict["hypothesis_id"], "--json").output)
+    counted = [row for row in shown["judgments"] if not row["placebo"] and row["x"] is not None]
+    assert (len(counted), sum(row["x"] for row in counted)) == (verdict["n"], verdict["s"])
+    assert counted[-1]["log_e"] == pytest.approx(verdict["log_e"])
+    assert all(row["first_text"] and row["second_text"] and row["prompt"] for row in shown["judgments"])
+
+
+def test_verdicts_are_listed_shown_and_exported(root: Path) -> None:
+    listed = contraflow_says(root, "verdicts", "list", "small-1").output
+    hypothesis = listed.splitlines()[1].split()[0]
+    said = contraflow_says(root, "verdicts", "show", "small-1", hypothesis).output
+    assert "Answers of 'tuned' more often than those of 'base'" in said
+    assert "tier keywords:" in said
+    written = contraflow_says(root, "verdicts", "export", "small-1", "--format", "jsonl").output.split()
+    assert [Path(path).name for path in written] == ["verdicts.jsonl", "judgments.jsonl"]
+    assert "has no statement 'c99:x'" in contraflow_says(root, "verdicts", "show", "small-1", "c99:x").output
