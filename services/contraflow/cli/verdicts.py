@@ -52,7 +52,7 @@ def list_(name: str, runs: Path, as_json: bool) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for name in ("id", "verdict", "for it", "alike", "tiers", "cost", "statement"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=True)
     for hypothesis in results.hypotheses:
         verdict = newest[hypothesis.hypothesis_id]
         status = str(verdict.status)
@@ -63,9 +63,9 @@ def list_(name: str, runs: Path, as_json: bool) -> None:
             str(verdict.ties),
             " ".join(tier.tier for tier in verdict.tiers),
             f"${verdict.cost:.4f}",
-            escape(printable(hypothesis.statement)),
+            escape(_short(printable(hypothesis.statement), max(20, console.width - 65))),
         )
-    console.print(table, soft_wrap=False)
+    console.print(table)
     shown = command_line("verdicts", "show", results.folder.run, "ID", runs=runs)
     console.print(f"\nEvery judged pair of one: {shown}", highlight=False)
 
@@ -118,9 +118,9 @@ def _answer(answer: Audited) -> list[str]:
     ]
 
 
-def _short(text: str) -> str:
+def _short(text: str, most: int = _LONGEST) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST else flat[:_LONGEST] + " …"
+    return flat if len(flat) <= most else flat[:most] + " …"
 
 
 @verdicts.command()
