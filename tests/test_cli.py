@@ -224,7 +224,7 @@ def test_verdicts_are_listed_shown_and_exported(root: Path) -> None:
     listed = contraflow_says(root, "verdicts", "list", "small-1").output
     hypothesis = listed.splitlines()[1].split()[0]
     said = contraflow_says(root, "verdicts", "show", "small-1", hypothesis).output
-    assert "Answers of 'tuned' more often than those of 'base'" in said
+    assert "more often than those of" in said.splitlines()[0]
     assert "tier keywords:" in said
     written = contraflow_says(root, "verdicts", "export", "small-1", "--format", "jsonl").output.split()
     assert [Path(path).name for path in written] == ["verdicts.jsonl", "judgments.jsonl"]
