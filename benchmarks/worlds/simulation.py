@@ -18,7 +18,7 @@ from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool, Pool
 from contraflow.sampler.rules import RuleName
 from contraflow.sampler.value import Neighbours
-from worlds.mixture import MixtureWorld, UniformStream
+from worlds.mixture import UniformStream, World
 
 __all__ = ["Settings", "Simulation"]
 
@@ -45,7 +45,7 @@ class Simulation:
     text that shows the plant; a claim that is nobody's counts in ``false_claims``.
     """
 
-    world: MixtureWorld
+    world: World
     rule: RuleName
     seed: int
     pairs: int
