@@ -30,8 +30,8 @@ from contraflow.clusterer.pairing import Pairing
 from contraflow.events import Embedding, Origin, Regions, Request
 from contraflow.pairs import BLOCK, Pair
 from contraflow.sampler.pool import EndlessPool, Pool, ReplayPool
-from worlds.mixture import MixtureWorld, Plant
-from worlds.simulation import Settings, Simulation, World
+from worlds.mixture import MixtureWorld, Plant, World
+from worlds.simulation import Settings, Simulation
 
 PAIRS = 2000
 SETTINGS = Settings(in_flight=3)
