@@ -39,10 +39,10 @@ class Settings:
 
 @dataclass
 class Simulation:
-    """One run; iterate it for its steps. ``claimed`` maps a plant to the pair that its first claim was made after,
-    ``shown`` to the first pair that shows it.
+    """One run; iterate it for its steps.
 
-    A claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
+    ``claimed`` maps a plant to the pair that its first claim was made after, ``shown`` to the first pair that shows it. A
+    claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
     text that shows the plant; a claim that is nobody's counts in ``false_claims``.
     """
 
