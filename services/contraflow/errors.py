@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 __all__ = [
+    "BudgetSpent",
     "ConfigurationError",
     "ConsumerError",
     "ContraflowError",
     "Fenced",
     "FormatTooNew",
     "GeneratorError",
+    "JudgeAway",
     "LogError",
     "LogUnusable",
     "NotComparable",
     "OutOfRange",
     "PositionsLost",
+    "ProviderDown",
+    "ProviderUnusable",
     "RunConflict",
 ]
 
@@ -67,3 +71,19 @@ class Fenced(LogError):
 
 class GeneratorError(ContraflowError):
     """A generator cannot answer: its model is missing, does not fit, or keeps failing."""
+
+
+class JudgeAway(ContraflowError):
+    """A judge cannot answer now. What it was to judge is undecided, not wrong, and goes on when the run is resumed."""
+
+
+class ProviderDown(JudgeAway):
+    """A provider does not answer, or not in time; it may later."""
+
+
+class ProviderUnusable(JudgeAway):
+    """A provider turns every call away until somebody mends a key, a name or an account; the message says which."""
+
+
+class BudgetSpent(JudgeAway):
+    """The next call could pass a budget, so it was not made."""
