@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 __all__ = [
+    "BudgetSpent",
     "ConfigurationError",
     "ConsumerError",
     "ContraflowError",
     "Fenced",
     "FormatTooNew",
     "GeneratorError",
-    "JudgeUnavailable",
+    "JudgeAway",
     "LogError",
     "LogUnusable",
     "NotComparable",
     "OutOfRange",
     "PositionsLost",
+    "ProviderDown",
+    "ProviderUnusable",
     "RunConflict",
 ]
 
@@ -70,7 +73,21 @@ class GeneratorError(ContraflowError):
     """A generator cannot answer: its model is missing, does not fit, or keeps failing."""
 
 
-class JudgeUnavailable(ContraflowError):
-    """A judge cannot answer now. With ``again`` it may later, and the statement waits; else it stays undecided."""
+class JudgeAway(ContraflowError):
+    """A judge cannot answer now. With ``again`` it may later, and what it was to judge waits; else it stays undecided."""
 
-    again: bool = True
+    again = True
+
+
+class ProviderDown(JudgeAway):
+    """A provider does not answer, or not in time; it may later."""
+
+
+class ProviderUnusable(JudgeAway):
+    """A provider turns every call away until somebody mends a key, a name or an account; the message says which."""
+
+
+class BudgetSpent(JudgeAway):
+    """The next call could pass a budget, so it was not made."""
+
+    again = False

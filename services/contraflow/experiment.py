@@ -20,6 +20,7 @@ __all__ = [
     "Replay",
     "Sampling",
     "Stop",
+    "Tier",
     "Validation",
 ]
 
@@ -148,6 +149,33 @@ class Stop(_Section, frozen=True):
     completeness: Share | None = None
     stability: Share | None = None
     decided: Share | None = None
+
+
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Tier(_Section, frozen=True):
+    """A language model that judges.
+
+    ``price`` is dollars per million tokens, read and written; it may be left out where the table knows the model.
+    ``budget`` is dollars that this tier may spend; ``timeout`` is for a call, ``patience`` for a judgment with its retries.
+    ``key`` is env:NAME. ``structured`` (openai only) is how an answer is held to its form, ``options`` go into the request.
+    """
+
+    model: str
+    name: str | None = None
+    key: str | None = None
+    base_url: str | None = None
+    price: tuple[Dollars, Dollars] | None = None
+    budget: Dollars | None = None
+    max_tokens: Positive | None = None
+    timeout: Seconds = 30.0
+    patience: Seconds = 120.0
+    tries: Positive = 6
+    concurrency: Positive = 16
+    structured: Literal["schema", "json", "none"] = "schema"
+    options: dict[str, Any] = {}
 
 
 class Validation(_Section, frozen=True):

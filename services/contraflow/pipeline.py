@@ -33,7 +33,7 @@ from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.service import SamplerService
 from contraflow.sampler.value import Neighbours
 from contraflow.validator import judges
-from contraflow.validator.core import ValidatorConfig
+from contraflow.validator.core import Judge, ValidatorConfig
 from contraflow.validator.service import ValidatorService
 from contraflow.wire import Wire
 
@@ -77,6 +77,7 @@ class Ring:
         drain: Drain,
         encoding: Encoding | None = None,
         metrics: Metrics | None = None,
+        identity: str | None = None,
     ) -> None:
         self.log = log
         self.wire = Wire(run, resolved.experiment.partitions)
@@ -86,6 +87,7 @@ class Ring:
         self._base_dir = base_dir
         self._encoding = encoding
         self._metrics = metrics
+        self._identity = identity or run
 
     @property
     def services(self) -> dict[str, Service]:
@@ -95,7 +97,7 @@ class Ring:
             **{decoder_of(arm): self._decode(arm) for arm in self.resolved.arms},
             "embedder": self._embed,
             "clusterer": lambda: self._clusterer().run(),
-            "validator": lambda: self._validator().run(),
+            "validator": self._validate,
         }
         return {name: self._counted(name, service) for name, service in services.items()}
 
@@ -181,7 +183,13 @@ class Ring:
         )
         return ClustererService(self._log_of("clusterer"), self.wire, config, self.drain)
 
-    def _validator(self) -> ValidatorService:
+    async def _validate(self) -> None:
+        experiment = self.resolved.experiment
+        tiers, dollars = experiment.validation.tiers, experiment.budget.dollars
+        async with judges.open_judges(tiers, self._vectors, self._identity, dollars, self._base_dir) as opened:
+            await self._validator(opened).run()
+
+    def _validator(self, opened: Sequence[Judge]) -> ValidatorService:
         experiment = self.resolved.experiment
         config = ValidatorConfig(
             arms=self.resolved.arms,
@@ -193,8 +201,7 @@ class Ring:
             seed=experiment.seed,
             held_out=self._asked.held_out is not None and bool(self._asked.held_out.any()),
         )
-        tiers = judges.build(experiment.validation.tiers, self._vectors)
-        return ValidatorService(self._log_of("validator"), self.wire, config, tiers, self.drain)
+        return ValidatorService(self._log_of("validator"), self.wire, config, opened, self.drain)
 
     async def _vectors(self, texts: Sequence[str]) -> np.ndarray:
         return (await self._encodes.batcher.embed(texts)).vectors
@@ -210,10 +217,11 @@ async def open_ring(
     drain: Drain,
     only: Collection[str] = (),
     metrics: Metrics | None = None,
+    identity: str | None = None,
 ) -> AsyncIterator[Ring]:
     """A ring for all services or for ``only`` these; with its encoder and cache open, unless it only decodes.
 
-    With ``metrics`` its services are counted.
+    With ``metrics`` its services are counted. What its judges spend is kept under ``identity`` (the run's name by default).
     """
     if only and all(name.startswith(_DECODER) for name in only):
         yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics)
@@ -228,7 +236,7 @@ async def open_ring(
     try:
         embed = cache.embed if metrics is None else metered(cache.embed, metrics)
         async with open_batcher(embed) as batcher:
-            yield Ring(log, run, resolved, asked, base_dir, drain, Encoding(cache, batcher), metrics)
+            yield Ring(log, run, resolved, asked, base_dir, drain, Encoding(cache, batcher), metrics, identity)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(cache.close)

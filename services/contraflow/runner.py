@@ -149,7 +149,8 @@ async def _services(
         names = services_of(resolved.arms)
         yield {name: child(command(name, folder.run), folder.said_by(name), drain) for name in names}
         return
-    async with open_ring(log, folder.run, resolved, asked, base_dir, drain, metrics=metrics) as ring:
+    opened = open_ring(log, folder.run, resolved, asked, base_dir, drain, metrics=metrics, identity=folder.identity)
+    async with opened as ring:
         yield ring.services
 
 

@@ -101,6 +101,14 @@ class RunFolder:
         write_atomically(self.path / "versions.json", json.dumps(_versions(version), indent=1) + "\n")
 
     @property
+    def identity(self) -> str:
+        """A name that no other run will ever have: folders are removed, and their names come again."""
+        try:
+            return f"{self.run} {(self.path / 'id').read_text(encoding='utf-8')}"
+        except FileNotFoundError:  # made by an earlier version
+            return self.run
+
+    @property
     def done(self) -> bool:
         """Whether the run came to its end."""
         return (self.path / "done").exists()
@@ -224,6 +232,7 @@ def _create(path: Path, resolved: Resolved, asked: str) -> RunFolder:
     making = RunFolder(path.with_name(f".{path.name}.{uuid4().hex}"))
     making.path.mkdir(parents=True)
     making.keep(resolved, asked)
+    (making.path / "id").write_text(uuid4().hex, encoding="utf-8")
     try:
         return RunFolder(making.path.rename(path))
     except OSError as error:

@@ -46,7 +46,7 @@ async def serve(
             await stack.enter_async_context(drain_at_end_of_input(drain))
         log = await stack.enter_async_context(open_log(folder))
         counted = await stack.enter_async_context(open_metrics(metrics, run, log, say))
-        opened = open_ring(log, run, resolved, asked, loaded.base_dir, drain, [service], counted)
+        opened = open_ring(log, run, resolved, asked, loaded.base_dir, drain, [service], counted, folder.identity)
         ring = await stack.enter_async_context(opened)
         try:
             only = {service: ring.services[service]}

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
-from contraflow.errors import JudgeUnavailable
+from contraflow.errors import JudgeAway
 from contraflow.events import Claim, Origin, Regions, VerdictStatus
 from contraflow.validator.core import Step, Validator, ValidatorConfig
 from contraflow.validator.judges import KeywordJudge
@@ -110,7 +110,7 @@ def failing(times: int, *, again: bool = True) -> Answers:
         nonlocal left
         left -= 1
         if left >= 0:
-            error = JudgeUnavailable("the judge is out for lunch")
+            error = JudgeAway("the judge is out for lunch")
             error.again = again
             raise error
 

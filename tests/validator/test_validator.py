@@ -263,7 +263,7 @@ def test_a_state_of_a_newer_version_is_refused() -> None:
 
 def test_an_unknown_tier_is_refused_by_name() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"validation\.tiers: unknown tier 'oracle'; there are keywords, embedding"
+        ConfigurationError, match=r'validation\.tiers\.1: unknown tier "oracle"\. Valid: keywords, embedding'
     ):
         build(["keywords", "oracle"], embed)
 

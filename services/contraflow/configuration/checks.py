@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from contraflow.configuration.tiers import problems_of_tiers
 from contraflow.configuration.typed import Problem, nearest
 from contraflow.experiment import Arm, Experiment, Kafka
 
@@ -32,6 +33,7 @@ def problems_of(experiment: Experiment) -> Iterator[Problem]:
     low, high = experiment.validation.borderline
     if low >= high:
         yield Problem(("validation", "borderline"), f"the first bound must be below the second; got {low} and {high}")
+    yield from problems_of_tiers(experiment.validation.tiers)
 
 
 def _arms(experiment: Experiment) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from contraflow.decoder.generator import Completion
 from contraflow.errors import ConfigurationError
 from contraflow.events import Request
 
-__all__ = ["UserGenerator"]
+__all__ = ["UserGenerator", "find"]
 
 
 class UserGenerator:
@@ -40,7 +40,7 @@ class UserGenerator:
 
         :raises ConfigurationError: if there is no such module or function.
         """
-        self._function = _find(self._name, self._base_dir)
+        self._function = find(self._name, self._base_dir, "generator.backend")
         if "arm" in inspect.signature(self._function).parameters:
             self._function = partial(self._function, arm=self._arm)
 
@@ -95,18 +95,22 @@ def _completion(request: Request, text: Any, name: str) -> Completion:
     return Completion(request, text, "stop", 0, len(text.split()))
 
 
-def _find(name: str, base_dir: Path) -> Callable[..., Any]:
+def find(name: str, base_dir: Path, field: str) -> Callable[..., Any]:
+    """The function ``name`` (``module:function``), looked for beside the experiment file and among what is installed.
+
+    :raises ConfigurationError: if there is none; the message names ``field``.
+    """
     module, _, function = name.partition(":")
     sys.path.insert(0, str(base_dir))
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f"generator.backend: cannot import {name!r}: {error}. Write it as module:function; the module is looked "
+            f"{field}: cannot import {name!r}: {error}. Write it as module:function; the module is looked "
             f"for beside the experiment file ({base_dir.resolve()}) and among what is installed."
         ) from error
     finally:
         sys.path.remove(str(base_dir))
     if not callable(found):
-        raise ConfigurationError(f"generator.backend: {name!r} is no function")
+        raise ConfigurationError(f"{field}: {name!r} is no function")
     return found  # type: ignore[no-any-return]  # callable, as checked

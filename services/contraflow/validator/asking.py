@@ -29,7 +29,7 @@ async def ask(
 ) -> Asked:
     """Ask which of the pair's two texts shows the statement's property more.
 
-    :raises JudgeUnavailable: if the judge cannot answer now.
+    :raises JudgeAway: if the judge cannot answer now.
     """
     shows = case.hypothesis.shows
     order = (shows, reference if shows == case.hypothesis.arm else case.hypothesis.arm)

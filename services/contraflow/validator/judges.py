@@ -1,17 +1,24 @@
-"""The free tiers: they judge the statement, by its words or by its meaning."""
+"""The tiers of an experiment; the free ones judge the statement by its words or by its meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contraflow.configuration.tiers import LLMTier, read_tiers
 from contraflow.errors import ConfigurationError
+from contraflow.llm.client import Client
+from contraflow.llm.opening import open_clients
+from contraflow.validator.llm import LLMJudge
 from contraflow.validator.types import Answer, Judge, Statement
 from contraflow.words import content_words
 
-__all__ = ["Embed", "EmbeddingJudge", "KeywordJudge", "build"]
+__all__ = ["Embed", "EmbeddingJudge", "KeywordJudge", "build", "open_judges"]
 
 Embed = Callable[[Sequence[str]], Awaitable[NDArray[np.float32]]]
 
@@ -58,13 +65,35 @@ class EmbeddingJudge:
         return Answer("first" if a > b else "second")
 
 
-def build(tiers: Sequence[object], embed: Embed) -> list[Judge]:
-    """The judges of an experiment, in its order.
+def build(tiers: Sequence[object], embed: Embed, clients: Mapping[str, Client] = MappingProxyType({})) -> list[Judge]:
+    """The judges of an experiment, in its order; ``clients`` are those of its language models, by the name of the tier.
 
-    :raises ConfigurationError: if a tier is unknown.
+    :raises ConfigurationError: if a tier is unknown, or cannot be used as it is written; a line for each.
     """
-    known: dict[str, Callable[[], Judge]] = {"keywords": KeywordJudge, "embedding": lambda: EmbeddingJudge(embed)}
-    for tier in tiers:
-        if tier not in known:
-            raise ConfigurationError(f"validation.tiers: unknown tier {tier!r}; there are {', '.join(known)}")
-    return [known[str(tier)]() for tier in tiers]
+    free: dict[str, Callable[[], Judge]] = {"keywords": KeywordJudge, "embedding": lambda: EmbeddingJudge(embed)}
+    return [free[tier]() if isinstance(tier, str) else LLMJudge(clients[tier.name]) for tier in _read(tiers)]
+
+
+@asynccontextmanager
+async def open_judges(
+    tiers: Sequence[object],
+    embed: Embed,
+    run: str,
+    dollars: float,
+    base_dir: Path = Path(),
+    folder: Path | None = None,
+) -> AsyncIterator[list[Judge]]:
+    """The judges of an experiment, with the clients of its language models open (see ``open_clients``).
+
+    :raises ConfigurationError: as ``build`` does, and if a package or a key is missing.
+    """
+    models = [tier for tier in _read(tiers) if isinstance(tier, LLMTier)]
+    async with open_clients(models, run, dollars, base_dir, folder) as clients:
+        yield build(tiers, embed, clients)
+
+
+def _read(tiers: Sequence[object]) -> list[str | LLMTier]:
+    read, problems = read_tiers(tiers)
+    if problems:
+        raise ConfigurationError("\n".join(f"{'.'.join(keys)}: {what}" for keys, what in problems))
+    return read

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import anyio
 from anyio.abc import TaskGroup
 
-from contraflow.errors import JudgeUnavailable
+from contraflow.errors import JudgeAway
 from contraflow.events import Judgment, VerdictStatus
 from contraflow.validator.asking import Asked, ask
 from contraflow.validator.case import Case
@@ -23,9 +23,9 @@ class _Ahead:
 
     def __init__(self) -> None:
         self._came = anyio.Event()
-        self._outcome: Asked | JudgeUnavailable | None = None
+        self._outcome: Asked | JudgeAway | None = None
 
-    def came(self, outcome: Asked | JudgeUnavailable) -> None:
+    def came(self, outcome: Asked | JudgeAway) -> None:
         self._outcome = outcome
         self._came.set()
 
@@ -49,7 +49,7 @@ class Judging:
         self._judges = judges
         self._docket = docket
         self._store = store
-        self.unable: dict[Key, JudgeUnavailable] = {}
+        self.unable: dict[Key, JudgeAway] = {}
         """The cases whose judge could not answer in the last call of ``run``."""
 
     async def run(self, judgments: list[Judgment]) -> list[Case]:
@@ -64,7 +64,7 @@ class Judging:
                 self._docket.touch(case)
                 try:
                     await self._count(case, ahead, judgments)
-                except JudgeUnavailable as error:
+                except JudgeAway as error:
                     self.unable[case.key] = error
                 if case.status is not VerdictStatus.OPEN:
                     settled.append(case)
@@ -79,7 +79,7 @@ class Judging:
     async def _ask_one(self, case: Case, ahead: _Ahead) -> None:
         try:
             ahead.came(await self._ask(case, case.statement, case.pending[0], case.tier))
-        except JudgeUnavailable as error:
+        except JudgeAway as error:
             ahead.came(error)
 
     async def _ask(self, case: Case, statement: Statement, seq: int, tier: int, *, placebo: bool = False) -> Asked:
@@ -109,12 +109,12 @@ class Judging:
         """The placebo on every pair that the statement was judged on; what is answered before a failure counts."""
         assert case.placebo is not None
         due = case.judged[len(case.placebo_x) :]
-        answers: dict[int, Asked | JudgeUnavailable] = {}
+        answers: dict[int, Asked | JudgeAway] = {}
 
         async def one(i: int, seq: int, tier: int, statement: Statement) -> None:
             try:
                 answers[i] = await self._ask(case, statement, seq, tier, placebo=True)
-            except JudgeUnavailable as error:
+            except JudgeAway as error:
                 answers[i] = error
 
         async with anyio.create_task_group() as tasks:
@@ -130,10 +130,10 @@ class Judging:
         judgments.append(asked.judgment)
 
 
-def _in_order(answers: Mapping[int, Asked | JudgeUnavailable]) -> list[Asked]:
+def _in_order(answers: Mapping[int, Asked | JudgeAway]) -> list[Asked]:
     found: list[Asked] = []
     for i in sorted(answers):
-        if isinstance(answer := answers[i], JudgeUnavailable):
+        if isinstance(answer := answers[i], JudgeAway):
             if not found:
                 raise answer
             break

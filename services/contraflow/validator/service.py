@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from contraflow.errors import JudgeUnavailable
+from contraflow.errors import JudgeAway
 from contraflow.events import Assignment, Control, ControlAction, EventError, Regions, Text, decode
 from contraflow.log.protocol import Log, Outgoing, Partition, Record
 from contraflow.runtime.drain import Drain
@@ -120,7 +120,7 @@ class ValidatorService:
         step = await self._validator.finish()
         if step.waits:
             await self._commit(step, last)
-            raise JudgeUnavailable(f"{step.waits}. All that was judged is kept; run the same command again to go on")
+            raise JudgeAway(f"{step.waits}. All that was judged is kept; run the same command again to go on")
         await self._commit(step, last + 1, done=True)
 
     async def _commit(self, step: Step, processed: int, *, done: bool = False) -> None:

@@ -86,6 +86,6 @@ class Judge(Protocol):
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         """Which of the two texts shows the statement's property more.
 
-        :raises JudgeUnavailable: if it cannot say now; nothing is known then, and the same pair is asked again later.
+        :raises JudgeAway: if it cannot say now; nothing is known then, and the same pair is asked again later.
         """
         ...

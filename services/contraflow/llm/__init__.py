@@ -1,0 +1,1 @@
+"""Language models behind an API: one small interface, money that cannot be overspent, answers that are paid for once."""
