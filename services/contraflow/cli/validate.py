@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,10 @@ async def _judge(experiment: Experiment, hypotheses: Path) -> Judged:
             async def embed(texts: Any) -> Any:
                 return (await batcher.embed(texts)).vectors
 
-            return await alone.validate(statements, pairs, config, judges.build(asked.tiers, embed))
+            said = "\n".join(f"{one.name} {one.shows} {one.statement}" for one in statements)
+            spent = f"validate {blake2b(said.encode(), digest_size=8).hexdigest()}"
+            async with judges.open_judges(asked.tiers, embed, spent, experiment.budget.dollars) as (opened, _):
+                return await alone.validate(statements, pairs, config, opened)
     finally:
         await anyio.to_thread.run_sync(cache.close)
 

@@ -17,7 +17,7 @@ from contraflow.validator.case import Case, Tally
 from contraflow.validator.docket import Docket
 from contraflow.validator.judging import Judging
 from contraflow.validator.store import PairStore
-from contraflow.validator.types import Judge, Statement, TextPair, ValidatorConfig
+from contraflow.validator.types import Judge, Statement, Step, TextPair, ValidatorConfig
 from contraflow.words import content_words
 
 __all__ = ["Judged", "Proposed", "pairs_of", "read_statements", "validate"]
@@ -113,8 +113,8 @@ async def validate(
         case.pending.extend(store.hold(pair) for pair in pairs[: docket.room(case)])
         docket.add(case)
     judging = Judging(config, judges, docket, store)
-    judgments: list[Judgment] = []
-    await judging.run(judgments)
+    step = Step([], [], [])
+    await judging.run(step)
     later = [error for error in judging.unable.values() if error.again]
     for case in docket:
         if case.status is VerdictStatus.OPEN:
@@ -124,7 +124,7 @@ async def validate(
             )
     waits = f"{len(later)} statements wait for a judge: {later[0]}" if later else ""
     verdicts = tuple(docket.verdict(case) for case in docket)
-    return Judged(tuple(case.hypothesis for case in docket), verdicts, tuple(judgments), waits)
+    return Judged(tuple(case.hypothesis for case in docket), verdicts, tuple(step.judgments), waits)
 
 
 def _cases(statements: Sequence[Proposed], reference: str, tier: str) -> Iterator[Case]:

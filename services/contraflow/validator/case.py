@@ -44,7 +44,7 @@ class Case(msgspec.Struct):
 
     ``judged`` holds (seq, tier, x) of every judged pair: x is 1 if the judge picked the named arm, None for a tie.
     ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for. ``pending`` are the fresh
-    pairs that wait for the judge, by ``seq``.
+    pairs that wait for the judge, by ``seq``. A ``draft`` has yet to be written by the author.
     """
 
     hypothesis: Hypothesis
@@ -61,6 +61,8 @@ class Case(msgspec.Struct):
     placebo_x: list[int | None] = []
     placebo_due: bool = False
     words_alone: float | None = None
+    draft: bool = False
+    author_cost: float = 0.0
 
     @property
     def key(self) -> tuple[int, str]:
@@ -75,11 +77,14 @@ class Case(msgspec.Struct):
     @property
     def waits(self) -> bool:
         """Whether there is something to ask a judge."""
-        return self.status is VerdictStatus.OPEN and bool(self.tallies) and (self.behind or bool(self.pending))
+        asks = bool(self.tallies) and (self.behind or bool(self.pending))
+        return self.status is VerdictStatus.OPEN and (self.draft or asks)
 
     @property
     def turn(self) -> tuple[int, int]:
         """Where it stands in the order in which answers are counted: by the pair's ``seq``, then by age."""
+        if self.draft:
+            return self.hypothesis.claimed_at, self.order
         return (self.judged[-1][0] if self.behind else self.pending[0]), self.order
 
     @property

@@ -7,7 +7,7 @@ stream is cut into calls changes nothing, nor in which order judges answer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -18,17 +18,21 @@ from contraflow.validator import author
 from contraflow.validator.bagofwords import words_alone
 from contraflow.validator.case import Case, Tally
 from contraflow.validator.docket import Docket
+from contraflow.validator.drafts import Writing
 from contraflow.validator.judging import Judging
 from contraflow.validator.store import PairStore
-from contraflow.validator.types import Judge, Statement, Step, TextPair, ValidatorConfig
+from contraflow.validator.types import Author, Judge, Material, Statement, Step, TextPair, ValidatorConfig
+from contraflow.words import content_words
 
-__all__ = ["Judge", "Step", "TextPair", "Validator", "ValidatorConfig"]
+__all__ = ["Author", "Judge", "Step", "TextPair", "Validator", "ValidatorConfig"]
 
 _FORMAT = 1
 KEPT = 64
 """Discordant pairs kept for each cluster and arm, for the author."""
 CLUSTERS = 1000
 """Clusters and arms of which pairs are kept: those touched last. What is about to be claimed was touched just now."""
+NEAR = 5
+"""Texts of other clusters that an author is shown."""
 PLACEBOS = 6
 """Clusters that are looked at for a placebo."""
 
@@ -36,14 +40,16 @@ PLACEBOS = 6
 class Validator:
     """``processed`` is the last ``seq`` taken in."""
 
-    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge]) -> None:
+    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge], author: Author | None = None) -> None:
         self.config = config
         self.processed = 0
         self._tiers = [judge.name for judge in judges]
         self._store = PairStore()
         self._recent: dict[tuple[int, str], deque[int]] = {}
         self._docket = Docket(config, self._tiers)
-        self._judging = Judging(config, judges, self._docket, self._store)
+        writing = Writing(author, self._material, config.reference) if author else None
+        self._judging = Judging(config, judges, self._docket, self._store, writing)
+        self._drafts = author is not None
 
     async def advance(self, pairs: Sequence[TextPair], regions: Regions) -> Step:
         """Take in every pair that did not fail with ``seq`` up to ``regions.after_seq``, in the order of ``seq``.
@@ -76,7 +82,7 @@ class Validator:
         return step
 
     async def _judge(self, step: Step) -> Step:
-        for case in await self._judging.run(step.judgments):
+        for case in await self._judging.run(step):
             self._close(case, step)
         later = [error for error in self._judging.unable.values() if error.again]
         return step._replace(waits=f"{len(later)} statements wait for a judge: {later[0]}" if later else "")
@@ -94,7 +100,7 @@ class Validator:
     def _open(self, claim: Claim, step: Step) -> None:
         key = claim.cluster_id, claim.arm
         seqs = list(self._recent.get(key, ()))
-        statement = self._statement(key)
+        statement = author.write(*self._sides(key, seqs))
         shows = claim.arm if claim.direction > 0 else self.config.reference
         other = self.config.reference if claim.direction > 0 else claim.arm
         hypothesis = Hypothesis(
@@ -113,26 +119,38 @@ class Validator:
             self._store.rehold(seq)
         tallies = [Tally(self._tiers[0])] if self._tiers else []
         case = Case(hypothesis, statement, self._placebo(key, statement), seqs, [], tallies, len(self._docket))
+        case.draft = self._drafts
         self._docket.add(case)
+        if case.draft:
+            return
         step.hypotheses.append(hypothesis)
         step.verdicts.append(self._docket.verdict(case))
 
-    def _statement(self, key: tuple[int, str]) -> Statement:
+    def _sides(self, key: tuple[int, str], seqs: Iterable[int]) -> tuple[list[str], list[str]]:
+        """Texts inside a cluster, and their partners outside of it."""
         cluster, arm = key
         inside, outside = [], []
-        for seq in self._recent.get(key, ()):
+        for seq in seqs:
             pair = self._store[seq]
             mine, theirs = pair.texts[arm], pair.texts[self.config.reference]
             arm_inside = pair.clusters[arm] == cluster
             inside.append(mine if arm_inside else theirs)
             outside.append(theirs if arm_inside else mine)
-        return author.write(inside, outside)
+        return inside, outside
+
+    def _material(self, case: Case) -> Material:
+        """What an author writes from: pairs up to the claim, and texts of other clusters that share most of their words."""
+        terms = case.statement.terms.keys()
+        texts = [text for key in self._recent if key != case.key for text in self._sides(key, self._recent[key])[0]]
+        near = sorted(texts, key=lambda text: (-len(terms & content_words(text)), text))
+        known = [other.statement.property for other in self._docket if other.order < case.order and not other.draft]
+        return Material(*self._sides(case.key, case.author_pairs), near[:NEAR], known)
 
     def _placebo(self, key: tuple[int, str], statement: Statement) -> Statement | None:
         """The statement of another cluster, one that says something else, from the clusters with the most pairs."""
         others = [k for k in self._recent if k[0] != key[0] and k[1] == key[1] and len(self._recent[k]) > 1]
         others.sort(key=lambda k: (-len(self._recent[k]), k))
-        written = [self._statement(other) for other in others[:PLACEBOS]]
+        written = [author.write(*self._sides(other, self._recent[other])) for other in others[:PLACEBOS]]
         shared = [len(statement.terms.keys() & other.terms.keys()) for other in written]
         return written[int(np.argmin(shared))] if written else None
 
@@ -189,12 +207,18 @@ class Validator:
         return {"core": core, **self._docket.dump(), **self._store.dump()}
 
     @classmethod
-    def load(cls, config: ValidatorConfig, judges: Sequence[Judge], parts: Mapping[str, bytes]) -> Validator:
+    def load(
+        cls,
+        config: ValidatorConfig,
+        judges: Sequence[Judge],
+        parts: Mapping[str, bytes],
+        author: Author | None = None,
+    ) -> Validator:
         """A validator that goes on exactly as the one that gave ``parts``.
 
         :raises FormatTooNew: if a newer version of contraflow wrote them.
         """
-        validator = cls(config, judges)
+        validator = cls(config, judges, author)
         kept, validator.processed, recent = msgspec.msgpack.decode(parts["core"])
         if kept > _FORMAT:
             raise FormatTooNew("the validator's state was written by a newer contraflow; resume with that version")

@@ -110,7 +110,7 @@ class Docket:
             log_e_reject=case.log_e_reject(m),
             score=case.score(m) if case.tallies else 0.5,
             version=case.version,
-            cost=sum(tally.cost for tally in case.tallies),
+            cost=case.author_cost + sum(tally.cost for tally in case.tallies),
             specific=self.passes(case, case.placebo_log_e) if case.placebo_due else None,
             placebo_statement=case.placebo.property if case.placebo else None,
             placebo_n=n,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
@@ -12,10 +12,14 @@ from contraflow.events import Judgment, VerdictStatus
 from contraflow.validator.asking import Asked, ask
 from contraflow.validator.case import Case
 from contraflow.validator.docket import Docket, Key
+from contraflow.validator.drafts import Writing
 from contraflow.validator.store import PairStore
-from contraflow.validator.types import Judge, Statement, ValidatorConfig
+from contraflow.validator.types import Judge, Statement, Step, ValidatorConfig, Written
 
 __all__ = ["Judging"]
+
+
+Outcome = Asked | Written | None
 
 
 class _Ahead:
@@ -23,18 +27,20 @@ class _Ahead:
 
     def __init__(self) -> None:
         self._came = anyio.Event()
-        self._outcome: Asked | JudgeAway | None = None
+        self._outcome: Outcome | JudgeAway = None
 
-    def came(self, outcome: Asked | JudgeAway) -> None:
-        self._outcome = outcome
+    async def ask(self, answer: Awaitable[Outcome]) -> None:
+        try:
+            self._outcome = await answer
+        except JudgeAway as error:
+            self._outcome = error
         self._came.set()
 
-    async def get(self) -> Asked:
+    async def get(self) -> Outcome:
         await self._came.wait()
-        if isinstance(self._outcome, Asked):
-            return self._outcome
-        assert self._outcome is not None
-        raise self._outcome
+        if isinstance(self._outcome, JudgeAway):
+            raise self._outcome
+        return self._outcome
 
 
 class Judging:
@@ -44,16 +50,24 @@ class Judging:
     others from being asked.
     """
 
-    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge], docket: Docket, store: PairStore) -> None:
+    def __init__(
+        self,
+        config: ValidatorConfig,
+        judges: Sequence[Judge],
+        docket: Docket,
+        store: PairStore,
+        writing: Writing | None = None,
+    ) -> None:
         self._config = config
         self._judges = judges
         self._docket = docket
         self._store = store
+        self._writing = writing
         self.unable: dict[Key, JudgeAway] = {}
         """The cases whose judge could not answer in the last call of ``run``."""
 
-    async def run(self, judgments: list[Judgment]) -> list[Case]:
-        """Judge until nothing waits that a judge can answer; returns the cases that were settled, in order."""
+    async def run(self, step: Step) -> list[Case]:
+        """Judge until nothing waits that a judge can answer, into ``step``; returns the settled cases, in order."""
         self.unable = {}
         ahead: dict[Key, _Ahead] = {}
         settled: list[Case] = []
@@ -63,7 +77,7 @@ class Judging:
                 case = min(ready, key=lambda waiting: waiting.turn)
                 self._docket.touch(case)
                 try:
-                    await self._count(case, ahead, judgments)
+                    await self._count(case, ahead, step)
                 except JudgeAway as error:
                     self.unable[case.key] = error
                 if case.status is not VerdictStatus.OPEN:
@@ -71,16 +85,19 @@ class Judging:
         return settled
 
     def _ask_ahead(self, ready: Sequence[Case], ahead: dict[Key, _Ahead], tasks: TaskGroup) -> None:
+        # one draft at a time: what is written later knows what was written before
+        drafts = sorted((case for case in ready if case.draft), key=lambda waiting: waiting.turn)
         for case in ready:
-            if case.key not in ahead and not case.behind:
-                ahead[case.key] = _Ahead()
-                tasks.start_soon(self._ask_one, case, ahead[case.key])
+            if case.key in ahead or case.behind or case in drafts[1:]:
+                continue
+            ahead[case.key] = _Ahead()
+            tasks.start_soon(ahead[case.key].ask, self._next(case))
 
-    async def _ask_one(self, case: Case, ahead: _Ahead) -> None:
-        try:
-            ahead.came(await self._ask(case, case.statement, case.pending[0], case.tier))
-        except JudgeAway as error:
-            ahead.came(error)
+    def _next(self, case: Case) -> Awaitable[Outcome]:
+        if case.draft:
+            assert self._writing is not None, "only an author's statements are drafts"
+            return self._writing.write(case)
+        return self._ask(case, case.statement, case.pending[0], case.tier)
 
     async def _ask(self, case: Case, statement: Statement, seq: int, tier: int, *, placebo: bool = False) -> Asked:
         config = self._config
@@ -94,9 +111,13 @@ class Judging:
             placebo=placebo,
         )
 
-    async def _count(self, case: Case, ahead: dict[Key, _Ahead], judgments: list[Judgment]) -> None:
+    async def _count(self, case: Case, ahead: dict[Key, _Ahead], step: Step) -> None:
+        if case.draft:
+            return await self._count_written(case, ahead.pop(case.key), step)
+        judgments = step.judgments
         if not case.behind:
             asked = await ahead.pop(case.key).get()
+            assert isinstance(asked, Asked)
             case.judged.append((case.pending.pop(0), case.tier, asked.x))
             case.tallies[-1].count(asked.x)
             self._note(case, asked, judgments)
@@ -104,6 +125,21 @@ class Judging:
         if case.behind:
             await self._count_placebo(case, judgments)
         self._docket.decide(case)
+        return None
+
+    async def _count_written(self, case: Case, ahead: _Ahead, step: Step) -> None:
+        """The statement as it was written; that of its keywords, where the author could not be read or has no budget."""
+        assert self._writing is not None
+        try:
+            written = await ahead.get()
+        except JudgeAway as error:
+            if error.again:
+                raise
+            written = None
+        assert written is None or isinstance(written, Written)
+        self._writing.take(case, written)
+        step.hypotheses.append(case.hypothesis)
+        step.verdicts.append(self._docket.verdict(case))
 
     async def _count_placebo(self, case: Case, judgments: list[Judgment]) -> None:
         """The placebo on every pair that the statement was judged on; what is answered before a failure counts."""

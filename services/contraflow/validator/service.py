@@ -11,7 +11,7 @@ from contraflow.events import Assignment, Control, ControlAction, EventError, Re
 from contraflow.log.protocol import Log, Outgoing, Partition, Record
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.singleton import Singleton
-from contraflow.validator.core import Judge, Step, TextPair, Validator, ValidatorConfig
+from contraflow.validator.core import Author, Judge, Step, TextPair, Validator, ValidatorConfig
 from contraflow.wire import Wire, arm_of, failed_text, seq_of
 
 __all__ = ["ValidatorService"]
@@ -57,10 +57,19 @@ class _Gathering:
 class ValidatorService:
     """Advances the validator to each Regions in turn; after the final one writes the last verdicts and ``done``."""
 
-    def __init__(self, log: Log, wire: Wire, config: ValidatorConfig, judges: Sequence[Judge], drain: Drain) -> None:
+    def __init__(
+        self,
+        log: Log,
+        wire: Wire,
+        config: ValidatorConfig,
+        judges: Sequence[Judge],
+        drain: Drain,
+        author: Author | None = None,
+    ) -> None:
         self._wire = wire
         self._config = config
         self._judges = judges
+        self._author = author
         self._drain = drain
         self._singleton = Singleton(log, wire, "validator", ["regions", "assignments", "texts"], "hypotheses")
         self._regions: list[Regions] = []
@@ -68,8 +77,8 @@ class ValidatorService:
     async def run(self) -> None:
         """Validate until draining is requested."""
         parts, reader = await self._singleton.start()
-        made_from = (self._config, self._judges)
-        self._validator = Validator.load(*made_from, parts) if parts else Validator(*made_from)
+        config, judges, author = self._config, self._judges, self._author
+        self._validator = Validator.load(config, judges, parts, author) if parts else Validator(config, judges, author)
         self._gathering = _Gathering(self._config.arms, self._validator.processed)
         try:
             while not self._drain.requested:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -9,7 +10,18 @@ import msgspec
 
 from contraflow.events import Hypothesis, Judgment, Origin, Verdict
 
-__all__ = ["Answer", "Choice", "Judge", "Statement", "Step", "TextPair", "ValidatorConfig"]
+__all__ = [
+    "Answer",
+    "Author",
+    "Choice",
+    "Judge",
+    "Material",
+    "Statement",
+    "Step",
+    "TextPair",
+    "ValidatorConfig",
+    "Written",
+]
 
 Choice = Literal["first", "second", "both", "neither", "unparsable"]
 
@@ -74,6 +86,39 @@ class Answer(NamedTuple):
     price: float = 0.0
     latency: float = 0.0
     cached: bool = False
+
+
+class Material(NamedTuple):
+    """What a statement is written from.
+
+    Texts of a cluster, the other arm's answers to the same prompts (as many), texts that are nearly like it and are in
+    other clusters, and what other statements say already.
+    """
+
+    inside: Sequence[str]
+    outside: Sequence[str]
+    near: Sequence[str]
+    known: Sequence[str]
+
+
+class Written(NamedTuple):
+    """A statement, and what writing it cost."""
+
+    statement: Statement
+    price: float = 0.0
+
+
+class Author(Protocol):
+    """Writes statements. ``name`` is kept with each."""
+
+    name: str
+
+    async def write(self, material: Material) -> Written | None:
+        """A property that the inside texts show and the others do not; None where nothing that can be read was written.
+
+        :raises JudgeAway: if it cannot write now.
+        """
+        ...
 
 
 class Judge(Protocol):
