@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 import msgspec
+from rich.console import Console
 from rich.markup import escape
 
 from contraflow.cli.group import as_json, await_, console, main, overrides_option, quiet_libraries
+from contraflow.cli.money import confirm, yes_option
 from contraflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,10 +31,17 @@ __all__ = ["validate"]
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), help="Also write hypotheses, verdicts and judgments here."
 )
+@yes_option
 @overrides_option
 @as_json
 def validate(
-    hypotheses: Path, texts: Path, arms: str, target: Path | None, overrides: tuple[str, ...], as_json: bool
+    hypotheses: Path,
+    texts: Path,
+    arms: str,
+    target: Path | None,
+    yes: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Judge statements of your own on texts of your own.
 
@@ -42,6 +51,7 @@ def validate(
     """
     quiet_libraries()
     experiment = _experiment(texts, [arm.strip() for arm in arms.split(",") if arm.strip()], overrides)
+    confirm(experiment, Console(stderr=True, soft_wrap=True) if as_json else console, yes=yes)
     judged = await_(_judge, experiment, hypotheses)
     if target is not None:
         _write(judged, target)
