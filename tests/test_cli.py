@@ -229,3 +229,15 @@ def test_verdicts_are_listed_shown_and_exported(root: Path) -> None:
     written = contraflow_says(root, "verdicts", "export", "small-1", "--format", "jsonl").output.split()
     assert [Path(path).name for path in written] == ["verdicts.jsonl", "judgments.jsonl"]
     assert "has no statement 'c99:x'" in contraflow_says(root, "verdicts", "show", "small-1", "c99:x").output
+
+
+def test_before_a_paid_model_is_asked_it_says_what_leaves_the_machine_and_what_it_may_cost(root: Path) -> None:
+    paid = (root / "small.yaml").read_text().replace("experiment: small", "experiment: paid")
+    (root / "paid.yaml").write_text(paid + "validation: {tiers: [keywords, {gemini: gemini-2.5-flash}]}\n")
+    said = contraflow_says(root, "run", str(root / "paid.yaml"))
+    assert said.exit_code == 2
+    assert "gemini:gemini-2.5-flash reads at most 200 texts a statement" in said.output
+    assert "they leave this machine, for generativelanguage.googleapis.com" in said.output
+    assert "All models together may spend $50.00 (budget.dollars)." in said.output
+    assert "run the command again with --yes" in said.output
+    assert not (root / "runs" / "paid-1").exists(), "nothing has started"

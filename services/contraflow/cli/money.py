@@ -28,7 +28,8 @@ def confirm(experiment: Experiment, said: Console, *, yes: bool) -> None:
         said.print(
             f"{estimate.tier} reads at most {estimate.texts} texts a statement"
             + (f"; they leave this machine, for {estimate.host}" if estimate.leaves else "")
-            + f". At most ${estimate.statement:,.4f} a statement, ${estimate.statements:,.2f} for {STATEMENTS} of them.",
+            + f". A statement that is judged to the end costs about ${estimate.usual:,.4f}, at most ${estimate.most:,.4f}; "
+            f"{STATEMENTS} of them about ${STATEMENTS * estimate.usual:,.2f}.",
             highlight=False,
         )
     if not asked:

@@ -26,13 +26,16 @@ _HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Estimate(NamedTuple):
-    """For one tier: where texts go, how many at most for one statement, and dollars for one and for twenty."""
+    """For one tier: where texts go, how many at most for one statement, and what one costs that is judged to the end.
+
+    ``usual`` is with short answers, ``most`` with the longest that are allowed, thinking included.
+    """
 
     tier: str
     host: str
     texts: int
-    statement: float
-    statements: float
+    usual: float
+    most: float
 
     @property
     def leaves(self) -> bool:
@@ -42,11 +45,11 @@ class Estimate(NamedTuple):
     @property
     def asks(self) -> bool:
         """Whether somebody should be asked first."""
-        return self.leaves or self.statements > 0
+        return self.leaves or self.most > 0
 
 
 def estimates(experiment: Experiment) -> Iterator[Estimate]:
-    """The most that each language model may read and cost, with texts of the length that the experiment allows.
+    """What each language model may read and cost, with texts of the length that the experiment allows.
 
     Each pair may be judged twice, under the statement and under its placebo. Most statements are settled long before.
     """
@@ -54,8 +57,8 @@ def estimates(experiment: Experiment) -> Iterator[Estimate]:
     for tier in read_tiers(experiment.validation.tiers)[0]:
         if isinstance(tier, LLMTier):
             read = _QUESTION + 2 * experiment.generator.max_tokens
-            dollars = calls * tier.price.of(read, _ANSWER) / PICO
-            yield Estimate(tier.name, _host(tier), 2 * experiment.validation.pairs, dollars, STATEMENTS * dollars)
+            usual, most = (calls * tier.price.of(read, written) / PICO for written in (_ANSWER, tier.max_tokens))
+            yield Estimate(tier.name, _host(tier), 2 * experiment.validation.pairs, usual, most)
 
 
 def _host(tier: LLMTier) -> str:
