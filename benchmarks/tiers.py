@@ -51,6 +51,7 @@ class Kind(NamedTuple):
     pairs: int = 100
     together: int = 10_000
     recognised: float = FALSE
+    neither: float = 0.0
     placebo: bool = True
 
 
@@ -69,7 +70,7 @@ class Outcome(NamedTuple):
 def run(kind: Kind, seed: int) -> Outcome:
     """One run of the validator, and the reference on statements of the same truth."""
     of = Statements(kind.statements, kind.false, seed, kind.together)
-    otherwise = {"false": kind.recognised, "otherwise": kind.recognised}
+    otherwise = {"recognised": kind.recognised, "neither": kind.neither}
     cheap = of.judge("cheap", PRICE, CHEAP, **otherwise)
     dear = of.judge("dear", PRICE * RATIO, DEAR, **otherwise)
     config = ValidatorConfig(ARMS, "base", alpha=ALPHA, pairs=kind.pairs, seed=seed)
@@ -92,7 +93,7 @@ def reference(of: Statements, dear: StubJudge) -> Counter[bool]:
     hits = Counter[int]()
     for seq in range(1, CALLS * of.count + 1):
         cluster = 1 + seq % of.count
-        hits[cluster] += dear.right(word(cluster), pair(seq, cluster).texts["tuned"])
+        hits[cluster] += bool(dear.picks(word(cluster), pair(seq, cluster).texts["tuned"]))
     return Counter(cluster in of.true for cluster, s in hits.items() if s >= least)
 
 

@@ -11,10 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-import numpy as np
-from numpy.typing import NDArray
-
-from contraflow.events import Claim, Origin, Regions
+from contraflow.events import Claim, Origin, Regions, VerdictStatus
 from contraflow.statistics.ebh import statement_weight, weighted_ebh
 from contraflow.validator.case import Case
 from contraflow.validator.core import Step, Validator, ValidatorConfig
@@ -38,31 +35,49 @@ def word(number: int) -> str:
 class StubJudge:
     """Picks the tuned arm's text with a known probability: ``accuracy`` of the statement's word, else ``otherwise``.
 
-    A statement on a pair is answered the same whenever it is asked, in whichever order.
+    A share ``neither`` of the pairs shows nothing of a statement that is not about them, the placebo. A statement on a
+    pair is answered the same whenever it is asked, in whichever order.
     """
 
     prompt_version = "stub-1"
 
     def __init__(
-        self, name: str, price: float, accuracy: Mapping[str, float], *, otherwise: float = FALSE, seed: int = 0
+        self,
+        name: str,
+        price: float,
+        accuracy: Mapping[str, float],
+        *,
+        otherwise: float = FALSE,
+        neither: float = 0.0,
+        seed: int = 0,
     ) -> None:
         self.name = name
         self.price = price
         self._accuracy = accuracy
         self._otherwise = otherwise
+        self._neither = neither
         self._seed = seed
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         """A coin for this statement and this pair."""
         (about,) = statement.terms
         tuned = second if first.startswith(_PLAIN) else first
-        return Answer("first" if self.right(about, tuned) == (tuned is first) else "second", price=self.price)
+        picks = self.picks(about, tuned)
+        if picks is None:
+            return Answer("neither", price=self.price)
+        return Answer("first" if picks == (tuned is first) else "second", price=self.price)
 
-    def right(self, about: str, tuned: str) -> bool:
-        """Whether the tuned arm's text is picked under the statement about this word."""
-        accuracy = self._accuracy[about] if about in tuned.split() else self._otherwise
-        digest = blake2b(f"{self._seed}:{self.name}:{about}:{tuned}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") < accuracy * 2**64
+    def picks(self, about: str, tuned: str) -> bool | None:
+        """Whether the tuned arm's text is picked under the statement about this word; None for neither."""
+        if about in tuned.split():
+            return self._coin(about, tuned) < self._accuracy[about]
+        if self._coin("neither", about, tuned) < self._neither:
+            return None
+        return self._coin(about, tuned) < self._otherwise
+
+    def _coin(self, *of: str) -> float:
+        digest = blake2b(f"{self._seed}:{self.name}:{of}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -84,11 +99,14 @@ class Statements:
         return frozenset(random.Random(self.seed).sample(range(1, self.count + 1), k))
 
     def judge(
-        self, name: str, price: float, right: float, *, false: float = FALSE, otherwise: float = FALSE
+        self, name: str, price: float, right: float, *, recognised: float = FALSE, neither: float = 0.0
     ) -> StubJudge:
-        """A judge that is ``right`` of true statements, ``false`` of false ones, ``otherwise`` of the placebo."""
-        accuracy = {word(c): right if c in self.true else false for c in range(1, self.count + 1)}
-        return StubJudge(name, price, accuracy, otherwise=otherwise, seed=self.seed)
+        """A judge that is ``right`` of true statements, and recognises the arm so often under false ones and the placebo.
+
+        Of a share ``neither`` of the pairs it says that neither text shows the placebo.
+        """
+        accuracy = {word(c): right if c in self.true else recognised for c in range(1, self.count + 1)}
+        return StubJudge(name, price, accuracy, otherwise=recognised, neither=neither, seed=self.seed)
 
     def waves(self) -> list[range]:
         """The clusters claimed together."""
@@ -110,22 +128,21 @@ def pair(seq: int, cluster: int) -> TextPair:
 
 
 class Quick(Validator):
-    """The validator, with every statement's evidence kept: the core adds all of it up at every look, for hundreds slowly."""
+    """The validator, with the evidence of what it accepted kept: the core adds it up again at every look."""
 
     def __init__(self, config: ValidatorConfig, judges: Sequence[Judge]) -> None:
         super().__init__(config, judges)
-        self._strength: NDArray[np.float64] = np.zeros(0)
-        self._weights: NDArray[np.float64] = np.zeros(0)
+        self._accepted: dict[int, float] = {}
 
     def _passes(self, case: Case, log_e: float) -> bool:
-        """As in the core; only the evidence of the case that is judged can have changed."""
-        new = range(len(self._weights), len(self._cases))
-        self._weights = np.append(self._weights, [statement_weight(t) for t in new])
-        self._strength = np.append(self._strength, np.zeros(len(new)))
-        self._strength[case.order] = self._effective(case)
-        strength = self._strength.copy()
-        strength[case.order] = log_e
-        return bool(weighted_ebh(strength, self._weights, self.config.alpha)[case.order])
+        others = {order: held for order, held in self._accepted.items() if order != case.order}
+        weights = [statement_weight(order) for order in (case.order, *others)]
+        return bool(weighted_ebh([log_e, *others.values()], weights, self.config.alpha)[0])
+
+    def _settle(self, case: Case, status: VerdictStatus, reason: str, step: Step) -> None:
+        super()._settle(case, status, reason, step)
+        if status is VerdictStatus.ACCEPTED:
+            self._accepted[case.order] = self._effective(case)
 
 
 class WithoutPlacebo(Quick):
