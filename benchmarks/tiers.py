@@ -9,8 +9,12 @@ times as much. The validator's core judges all statements on one stream of pairs
 100 dear calls a statement, accepted by an exact binomial test at alpha. ``pairs`` is how many a tier may judge for one
 statement (100 is the default of an experiment).
 
-Then every statement is false, and the judges recognise the intervened arm under any statement at .80: with the placebo, and
-with the placebo switched off, here and nowhere else.
+A judge who is asked about the placebo may toss a coin, or say that neither text shows it; ``placebo`` says which. The second
+is cheaper: then each pick of the arm counts for the statement.
+
+Then every statement is false, and the judges recognise the intervened arm under any statement at .80: with the placebo; with
+the placebo switched off, here and nowhere else; and with judges who recognise the arm, but admit of a part of the pairs that
+neither text shows the placebo. Those are not caught.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
@@ -37,14 +41,20 @@ RATIOS = (4, 8, 16, 32)
 CALLS = 100
 """Dear calls a statement that the tiers are compared with."""
 RECOGNISED = 0.8
+SHY = 0.25
+"""How often such a judge sees that neither text shows the placebo: what the placebo is no help against."""
 ALPHA = 0.05
 CHEAPER, WITHIN = 10.0, 0.02
 """The bars: how many times cheaper, and how much power may be lost."""
+ROW = ("false", "pairs", "placebo")
 STATUSES = ("accepted", "rejected", "undecided")
 
 
 class Kind(NamedTuple):
-    """A kind of run. ``false`` is the share of false statements, of which judges are right at ``recognised``."""
+    """A kind of run. ``false`` is the share of false statements, under which judges recognise the arm at ``recognised``.
+
+    Of a share ``neither`` of the pairs they say that neither text shows the placebo.
+    """
 
     statements: int
     false: float
@@ -53,6 +63,16 @@ class Kind(NamedTuple):
     recognised: float = FALSE
     neither: float = 0.0
     placebo: bool = True
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """False statements, pairs a tier, and what judges say of the placebo."""
+        return f"{self.false:.0%}", str(self.pairs), "neither" if self.neither else "a coin"
+
+    @property
+    def name(self) -> str:
+        """Of its figures."""
+        return f"false_{self.false:g}_pairs_{self.pairs}{'_neither' * bool(self.neither)}"
 
 
 class Outcome(NamedTuple):
@@ -162,17 +182,15 @@ def money(found: Sequence[Summary], console: Console) -> dict[str, float]:
 
 def bars(found: Sequence[Summary]) -> Table:
     """What the benchmark must show: what is accepted of the true and of the false, and what of the accepted is false."""
-    table = Table("false", "pairs", box=None, title=f"against {CALLS} dear calls each (in brackets), 1 : {RATIO}")
-    for name in ("statements", "cheaper", "power", "false accepted", "accepted false"):
+    table = Table(*ROW, box=None, title=f"against {CALLS} dear calls a statement (in brackets), 1 : {RATIO}")
+    for name in ("cheaper", "power", "false accepted", "accepted false"):
         table.add_column(name, justify="right")
     table.add_column("")
     for of in found:
         ours, theirs = of.accepted, of.reference
         missed = of.missed()
         table.add_row(
-            f"{of.kind.false:.0%}",
-            str(of.kind.pairs),
-            str(of.statements),
+            *of.kind.row,
             f"{of.cheaper():.1f} x",
             f"{of.power(ours):.1%} ({of.power(theirs):.1%})",
             f"{of.false(ours):.2%} ({of.false(theirs):.2%})",
@@ -183,41 +201,38 @@ def bars(found: Sequence[Summary]) -> Table:
 
 
 def by_tier(found: Sequence[Summary]) -> Table:
-    """Calls, dollars and verdicts of each tier, a statement."""
-    table = Table(
-        "false", "pairs a tier", "tier", box=None, title="by tier: calls and cents a statement, where it ended"
-    )
-    for name in ("calls", "placebo", "cents", *STATUSES):
+    """Calls, cents and verdicts of each tier, a statement."""
+    table = Table(*ROW, "tier", box=None, title="by tier: calls and cents a statement, and how statements ended there")
+    for name in ("calls", "placebo's", "cents", *STATUSES):
         table.add_column(name, justify="right")
     for of in found:
         for tier, price in (("cheap", PRICE), ("dear", PRICE * RATIO)):
             own, placebo = (of.calls[tier, which] / of.statements for which in (False, True))
             shares = [of.settled(tier, status) for status in STATUSES]
             table.add_row(
-                f"{of.kind.false:.0%}",
-                str(of.kind.pairs),
+                *of.kind.row,
                 tier,
                 f"{own:.1f}",
                 f"{placebo:.1f}",
                 f"{100 * price * (own + placebo):.3f}",
-                *(f"{share:.1%}" for share in shares),
+                *(f"{share:.0%}" for share in shares),
             )
     return table
 
 
 def by_price(found: Sequence[Summary]) -> Table:
     """Times cheaper by what a dear call costs."""
-    table = Table("false", "pairs", box=None, title="times cheaper, by price")
+    table = Table(*ROW, box=None, title="times cheaper, by what a dear call costs")
     for ratio in RATIOS:
         table.add_column(f"1 : {ratio}", justify="right")
     for of in found:
-        table.add_row(f"{of.kind.false:.0%}", str(of.kind.pairs), *(f"{of.cheaper(ratio):.1f} x" for ratio in RATIOS))
+        table.add_row(*of.kind.row, *(f"{of.cheaper(ratio):.1f} x" for ratio in RATIOS))
     return table
 
 
 def figures(of: Summary) -> dict[str, float]:
     """A summary's figures by name."""
-    name = f"false_{of.kind.false:g}_pairs_{of.kind.pairs}"
+    name = of.kind.name
     return {
         f"{name}_statements": of.statements,
         f"{name}_power": of.power(of.accepted),
@@ -236,29 +251,22 @@ def figures(of: Summary) -> dict[str, float]:
     }
 
 
-def specific(found: Sequence[Summary], console: Console) -> dict[str, float]:
+def specific(found: Mapping[str, Summary], console: Console) -> dict[str, float]:
     """False statements under judges who recognise the arm; prints the table, returns its figures."""
-    title = f"all false, the arm recognised at {RECOGNISED:g} under any statement"
+    title = f"every statement false, the arm recognised at {RECOGNISED:g} under any statement"
     table = Table("placebo", box=None, title=title)
     for name in ("runs", "statements", "accepted", "share", "runs with any"):
         table.add_column(name, justify="right")
     table.add_column("")
-    named: dict[str, float] = {}
-    for of in found:
-        placebo = "on" if of.kind.placebo else "off"
+    figures: dict[str, float] = {}
+    for name, of in found.items():
         share, with_any = of.false(of.accepted), of.discoveries(of.accepted)
-        table.add_row(
-            placebo,
-            str(len(of.accepted)),
-            str(of.statements),
-            str(sum(false for _, false in of.accepted)),
-            f"{share:.2%}",
-            f"{with_any:.1%}",
-            "holds" if max(share, with_any) <= ALPHA else "FAILS" if of.kind.placebo else "breaks",
-        )
-        named |= {f"placebo_{placebo}_accepted": share, f"placebo_{placebo}_runs_with_any": with_any}
+        counts = len(of.accepted), of.statements, sum(false for _, false in of.accepted)
+        holds = max(share, with_any) <= ALPHA
+        table.add_row(name, *map(str, counts), f"{share:.2%}", f"{with_any:.0%}", "holds" if holds else "BREAKS")
+        figures |= {f"placebo {name}: accepted": share, f"placebo {name}: runs with any": with_any}
     console.print(table)
-    return named
+    return figures
 
 
 def main() -> None:
@@ -274,11 +282,22 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(stderr=options.json, highlight=False)
     count, runs = options.statements or (100 if options.quick else 500), options.runs or (1 if options.quick else 4)
-    kinds = [Kind(count, false, pairs, options.together) for false in (0.5, 0.9) for pairs in options.pairs]
-    found = money(summaries(kinds, runs), console)
+    money_kinds = [
+        Kind(count, false, pairs, options.together, neither=neither)
+        for false in (0.5, 0.9)
+        for neither in (0.0, 1.0)
+        for pairs in options.pairs
+    ]
+    console.print(f"{runs} x {count} statements of each kind")
+    found = money(summaries(money_kinds, runs), console)
     few = Kind(10 if options.quick else 50, 1.0, recognised=RECOGNISED)
+    placebos = {
+        "on": few,
+        "off": few._replace(placebo=False),
+        f"on, neither shows it in {SHY:.0%}": few._replace(neither=SHY),
+    }
     console.print()
-    found |= specific(summaries([few, few._replace(placebo=False)], 10 * runs), console)
+    found |= specific(dict(zip(placebos, summaries(list(placebos.values()), 10 * runs), strict=True)), console)
     if options.json:
         print(json.dumps(found))
 
