@@ -49,11 +49,14 @@ class Docket:
     # what follows from the evidence
 
     def passes(self, case: Case, log_e: float) -> bool:
-        """Whether the case would be accepted with this evidence beside those that are."""
-        cases = list(self)
-        strength = [self._effective(other) if other is not case else log_e for other in cases]
-        weights = [statement_weight(other.order) for other in cases]
-        return bool(weighted_ebh(strength, weights, self._config.alpha)[cases.index(case)])
+        """Whether the case would be accepted with this evidence beside those that are.
+
+        What is not accepted helps no other to be: the bound is on what is accepted, and no part of a larger set has it.
+        """
+        others = [other for other in self if other.status is VerdictStatus.ACCEPTED and other is not case]
+        strength = [log_e, *(self._effective(other) for other in others)]
+        weights = [statement_weight(other.order) for other in (case, *others)]
+        return bool(weighted_ebh(strength, weights, self._config.alpha)[0])
 
     def _effective(self, case: Case) -> float:
         """The smaller of both e-processes: under either null it is one. Frozen once a case is settled."""
