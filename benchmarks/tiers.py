@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 from contraflow.events import VerdictStatus
-from contraflow.validator.core import Step, ValidatorConfig
-from worlds.statements import ARMS, FALSE, Quick, Statements, StubJudge, WithoutPlacebo, judged, pair, word
+from contraflow.validator.core import Step, Validator, ValidatorConfig
+from worlds.statements import ARMS, FALSE, Statements, StubJudge, WithoutPlacebo, judged, pair, word
 
 CHEAP, DEAR = 0.75, 0.90
 PRICE, RATIO = 0.0001, 16
@@ -94,7 +94,7 @@ def run(kind: Kind, seed: int) -> Outcome:
     cheap = of.judge("cheap", PRICE, CHEAP, **otherwise)
     dear = of.judge("dear", PRICE * RATIO, DEAR, **otherwise)
     config = ValidatorConfig(ARMS, "base", alpha=ALPHA, pairs=kind.pairs, seed=seed)
-    step = asyncio.run(judged(of, [cheap, dear], config, Quick if kind.placebo else WithoutPlacebo))
+    step = asyncio.run(judged(of, [cheap, dear], config, Validator if kind.placebo else WithoutPlacebo))
     return Outcome(ended(of, step), Counter((j.tier, j.placebo) for j in step.judgments), reference(of, dear))
 
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from contraflow.events import Claim, Origin, Regions, VerdictStatus
-from contraflow.statistics.ebh import statement_weight, weighted_ebh
+from contraflow.events import Claim, Origin, Regions
 from contraflow.validator.case import Case
 from contraflow.validator.core import Step, Validator, ValidatorConfig
+from contraflow.validator.docket import Docket
 from contraflow.validator.types import Answer, Judge, Statement, TextPair
 
-__all__ = ["ARMS", "FALSE", "Quick", "Statements", "StubJudge", "WithoutPlacebo", "judged", "pair", "word"]
+__all__ = ["ARMS", "FALSE", "Statements", "StubJudge", "WithoutPlacebo", "judged", "pair", "word"]
 
 ARMS = ("base", "tuned")
 WRITTEN_FROM = 2
@@ -127,32 +127,18 @@ def pair(seq: int, cluster: int) -> TextPair:
     )
 
 
-class Quick(Validator):
-    """The validator, with the evidence of what it accepted kept: the core adds it up again at every look."""
-
-    def __init__(self, config: ValidatorConfig, judges: Sequence[Judge]) -> None:
-        super().__init__(config, judges)
-        self._accepted: dict[int, float] = {}
-
-    def _passes(self, case: Case, log_e: float) -> bool:
-        others = {order: held for order, held in self._accepted.items() if order != case.order}
-        weights = [statement_weight(order) for order in (case.order, *others)]
-        return bool(weighted_ebh([log_e, *others.values()], weights, self.config.alpha)[0])
-
-    def _settle(self, case: Case, status: VerdictStatus, reason: str, step: Step) -> None:
-        super()._settle(case, status, reason, step)
-        if status is VerdictStatus.ACCEPTED:
-            self._accepted[case.order] = self._effective(case)
-
-
-class WithoutPlacebo(Quick):
-    """The placebo switched off: nothing is asked of it, and the statement's own evidence is enough."""
-
-    def _effective(self, case: Case) -> float:
+class _Unguarded(Docket):
+    def effective(self, case: Case) -> float:
         return case.log_e
 
-    async def _judge_placebo(self, case: Case, step: Step) -> None:
-        pass
+
+class WithoutPlacebo(Validator):
+    """The placebo switched off: nothing is asked of it, and the statement's own evidence is enough."""
+
+    docket = _Unguarded
+
+    def _placebo(self, key: tuple[int, str], statement: Statement) -> None:
+        return None
 
 
 def claim(cluster: int, claimed_at: int) -> Claim:
@@ -176,7 +162,7 @@ def regions(after: int, claims: Sequence[Claim]) -> Regions:
 
 
 async def judged(
-    of: Statements, judges: Sequence[Judge], config: ValidatorConfig, kind: type[Validator] = Quick
+    of: Statements, judges: Sequence[Judge], config: ValidatorConfig, kind: type[Validator] = Validator
 ) -> Step:
     """Everything that a validator says of the statements, each given as many fresh pairs as its tiers may judge."""
     validator, claims, steps, seq = kind(config, judges), [], [], 0
@@ -187,5 +173,7 @@ async def judged(
         seq += len(pairs)
         steps.append(await validator.advance(pairs, regions(seq, claims)))
     steps.append(await validator.finish())
-    hypotheses, judgments, verdicts = ([each for part in parts for each in part] for parts in zip(*steps, strict=True))
+    hypotheses, judgments, verdicts = (
+        [each for part in parts for each in part] for parts in zip(*(step[:3] for step in steps), strict=True)
+    )
     return Step(hypotheses, judgments, verdicts)

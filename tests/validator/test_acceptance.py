@@ -11,7 +11,7 @@ from contraflow.statistics.ebh import statement_weight
 from contraflow.validator.core import Validator, ValidatorConfig
 from contraflow.validator.types import Answer, Statement
 from tiers import RECOGNISED, Kind, Summary, run
-from worlds.statements import ARMS, Quick, Statements, judged, word
+from worlds.statements import ARMS, Statements, judged, word
 
 
 class Nearly:
@@ -38,13 +38,6 @@ async def test_a_statement_that_was_not_accepted_helps_no_other_to_be() -> None:
     accepted = [(weight, v) for weight, v in found if v.status is VerdictStatus.ACCEPTED]
     enough = [math.exp(min(v.log_e, v.placebo_log_e)) >= 1 / (0.05 * w * len(accepted)) for w, v in accepted]
     assert all(enough)
-
-
-async def test_the_evidence_that_the_benchmark_keeps_changes_no_verdict() -> None:
-    of = Statements(12, 0.5)
-    judges = [of.judge("cheap", 1, 0.75), of.judge("dear", 16, 0.9)]
-    plain, quick = [await judged(of, judges, ValidatorConfig(ARMS, "base"), kind) for kind in (Validator, Quick)]
-    assert plain == quick
 
 
 async def test_a_verdict_costs_what_its_calls_do_the_placebos_too() -> None:

@@ -40,13 +40,15 @@ PLACEBOS = 6
 class Validator:
     """``processed`` is the last ``seq`` taken in."""
 
+    docket: type[Docket] = Docket
+
     def __init__(self, config: ValidatorConfig, judges: Sequence[Judge], author: Author | None = None) -> None:
         self.config = config
         self.processed = 0
         self._tiers = [judge.name for judge in judges]
         self._store = PairStore()
         self._recent: dict[tuple[int, str], deque[int]] = {}
-        self._docket = Docket(config, self._tiers)
+        self._docket = self.docket(config, self._tiers)
         writing = Writing(author, self._material, config.reference) if author else None
         self._judging = Judging(config, judges, self._docket, self._store, writing)
         self._drafts = author is not None

@@ -24,6 +24,8 @@ class Docket:
         self._tiers = tiers
         self._cases: dict[Key, Case] = {}
         self._parts: dict[Key, bytes] = {}
+        self._accepted: dict[int, float] = {}
+        """The evidence of accepted cases, by their order."""
 
     def __contains__(self, key: Key) -> bool:
         return key in self._cases
@@ -53,12 +55,11 @@ class Docket:
 
         What is not accepted helps no other to be: the bound is on what is accepted, and no part of a larger set has it.
         """
-        others = [other for other in self if other.status is VerdictStatus.ACCEPTED and other is not case]
-        strength = [log_e, *(self._effective(other) for other in others)]
-        weights = [statement_weight(other.order) for other in (case, *others)]
-        return bool(weighted_ebh(strength, weights, self._config.alpha)[0])
+        others = {order: held for order, held in self._accepted.items() if order != case.order}
+        weights = [statement_weight(order) for order in (case.order, *others)]
+        return bool(weighted_ebh([log_e, *others.values()], weights, self._config.alpha)[0])
 
-    def _effective(self, case: Case) -> float:
+    def effective(self, case: Case) -> float:
         """The smaller of both e-processes: under either null it is one. Frozen once a case is settled."""
         return min(case.log_e, case.placebo_log_e) if case.placebo_due else min(case.log_e, 0.0)
 
@@ -68,7 +69,7 @@ class Docket:
         last = case.tier == len(self._tiers) - 1
         low, high = config.borderline
         borderline = low <= case.score(config.min_accuracy) <= high and not last
-        if self.passes(case, self._effective(case)):
+        if self.passes(case, self.effective(case)):
             if not borderline:
                 return self.settle(case, VerdictStatus.ACCEPTED, "statement and placebo control passed")
         elif case.log_e_reject(config.min_accuracy) >= REJECT:
@@ -90,7 +91,12 @@ class Docket:
     def settle(self, case: Case, status: VerdictStatus, reason: str) -> None:
         """Nothing more is asked about the case."""
         case.status, case.reason = status, reason
+        self._keep(case)
         self.touch(case)
+
+    def _keep(self, case: Case) -> None:
+        if case.status is VerdictStatus.ACCEPTED:
+            self._accepted[case.order] = self.effective(case)
 
     def room(self, case: Case) -> int:
         """How many pairs may still be judged for the case, those that wait included."""
@@ -138,3 +144,4 @@ class Docket:
         for name in names:
             case = msgspec.msgpack.decode(parts[name], type=Case)
             self._cases[case.key], self._parts[case.key] = case, parts[name]
+            self._keep(case)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+import heapq
+from collections import deque
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
 import anyio
-from anyio.abc import TaskGroup
 
 from contraflow.errors import JudgeAway
 from contraflow.events import Judgment, VerdictStatus
@@ -43,6 +44,37 @@ class _Ahead:
         return self._outcome
 
 
+class _Queue:
+    """The cases that wait, by whose turn it is to be counted."""
+
+    def __init__(self, cases: Iterable[Case]) -> None:
+        self._heap: list[tuple[tuple[int, int], Case]] = []
+        self._to_ask: list[Case] = []
+        self._drafts: deque[Case] = deque()
+        for case in sorted(cases, key=lambda waiting: waiting.turn):
+            self.push(case)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, case: Case) -> None:
+        heapq.heappush(self._heap, (case.turn, case))
+        if case.draft:
+            self._drafts.append(case)
+        elif not case.behind:
+            self._to_ask.append(case)
+
+    def pop(self) -> Case:
+        return heapq.heappop(self._heap)[1]
+
+    def to_ask(self) -> Iterator[Case]:
+        """Those of which nothing was asked yet. Drafts one at a time: what is written later knows what was before."""
+        asked, self._to_ask = self._to_ask, []
+        yield from asked
+        if self._drafts and self._drafts[0] is self._heap[0][1]:
+            yield self._drafts.popleft()
+
+
 class Judging:
     """Asks run ahead, one for each open statement; answers are counted by the pair's ``seq``, whenever they arrive.
 
@@ -69,29 +101,26 @@ class Judging:
     async def run(self, step: Step) -> list[Case]:
         """Judge until nothing waits that a judge can answer, into ``step``; returns the settled cases, in order."""
         self.unable = {}
-        ahead: dict[Key, _Ahead] = {}
         settled: list[Case] = []
         async with anyio.create_task_group() as tasks:
-            while ready := [case for case in self._docket if case.waits and case.key not in self.unable]:
-                self._ask_ahead(ready, ahead, tasks)
-                case = min(ready, key=lambda waiting: waiting.turn)
+            queue = _Queue(case for case in self._docket if case.waits)
+            ahead: dict[Key, _Ahead] = {}
+            while queue:
+                for case in queue.to_ask():
+                    ahead[case.key] = _Ahead()
+                    tasks.start_soon(ahead[case.key].ask, self._next(case))
+                case = queue.pop()
                 self._docket.touch(case)
                 try:
                     await self._count(case, ahead, step)
                 except JudgeAway as error:
                     self.unable[case.key] = error
+                    continue
                 if case.status is not VerdictStatus.OPEN:
                     settled.append(case)
+                elif case.waits:
+                    queue.push(case)
         return settled
-
-    def _ask_ahead(self, ready: Sequence[Case], ahead: dict[Key, _Ahead], tasks: TaskGroup) -> None:
-        # one draft at a time: what is written later knows what was written before
-        drafts = sorted((case for case in ready if case.draft), key=lambda waiting: waiting.turn)
-        for case in ready:
-            if case.key in ahead or case.behind or case in drafts[1:]:
-                continue
-            ahead[case.key] = _Ahead()
-            tasks.start_soon(ahead[case.key].ask, self._next(case))
 
     def _next(self, case: Case) -> Awaitable[Outcome]:
         if case.draft:
