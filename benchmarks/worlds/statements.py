@@ -40,6 +40,7 @@ class StubJudge:
     """
 
     prompt_version = "stub-1"
+    may_mind_the_order = False
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from worlds.statements import ARMS, Statements, judged, word
 class Nearly:
     """Agrees with every statement, and once with the placebo on the first statement's pairs."""
 
-    name, price, prompt_version = "nearly", 0.0, "1"
+    name, price, prompt_version, may_mind_the_order = "nearly", 0.0, "1", False
 
     def __init__(self) -> None:
         self.agreed = False

@@ -21,7 +21,7 @@ Answers = Callable[[], Awaitable[None]]
 class Slow:
     """The keyword judge behind something that takes its time, or fails."""
 
-    name, price, prompt_version = "slow", 0.0, "1"
+    name, price, prompt_version, may_mind_the_order = "slow", 0.0, "1", False
 
     def __init__(self, before: Answers) -> None:
         self._before = before
@@ -120,3 +120,26 @@ async def test_no_more_pairs_wait_than_could_ever_be_judged() -> None:
 
     cases = [msgspec.msgpack.decode(part, type=Case) for name, part in of.dump().items() if name.startswith("case:")]
     assert [len(case.pending) for case in cases] == [10, 10, 10]
+
+
+class FirstReader(Slow):
+    """Prefers whatever it reads first."""
+
+    may_mind_the_order = True
+
+    async def judge(self, statement: Statement, first: str, second: str) -> Answer:
+        return Answer("first", price=0.5)
+
+
+async def test_some_pairs_are_asked_in_both_orders_which_counts_for_position_bias_and_nothing_else() -> None:
+    steps, last = await verdicts(validator(FirstReader(at_once)))
+    judgments = [judgment for step in steps for judgment in step.judgments]
+    again = [j for j in judgments if j.again]
+    once = {(j.hypothesis_id, j.seq): j for j in judgments if not j.again and not j.placebo}
+    assert 0.05 < len(again) / len(once) < 0.25
+    assert all(j.order == once[j.hypothesis_id, j.seq].order[::-1] for j in again)
+    settled = {v.hypothesis_id: v for step in [*steps, last] for v in step.verdicts}
+    verdict = settled[again[0].hypothesis_id]
+    mine = [j for j in judgments if j.hypothesis_id == verdict.hypothesis_id]
+    assert verdict.n == sum(not j.again and not j.placebo for j in mine)
+    assert verdict.cost == 0.5 * len(mine)

@@ -42,6 +42,8 @@ def _read(name: str, runs: Path) -> Results:
 @as_json
 def list_(name: str, runs: Path, as_json: bool) -> None:
     """Show every statement with its verdict, counts and cost."""
+    from contraflow.report.audit import biases
+
     results = _read(name, runs)
     if as_json:
         click.echo(json.dumps(results.rows("verdicts")))
@@ -66,6 +68,12 @@ def list_(name: str, runs: Path, as_json: bool) -> None:
             escape(_short(printable(hypothesis.statement), max(20, console.width - 65))),
         )
     console.print(table)
+    for tier, bias in biases(results).items():
+        console.print(
+            f"\n{tier} prefers the first text on {bias.share:.0%} of {bias.pairs} pairs asked in both orders "
+            f"({bias.low:.0%} to {bias.high:.0%}; it contradicts itself on {bias.contradicted})",
+            highlight=False,
+        )
     shown = command_line("verdicts", "show", results.folder.run, "ID", runs=runs)
     console.print(f"\nEvery judged pair of one: {shown}", highlight=False)
 
@@ -108,7 +116,7 @@ def _lines(trial: Trial) -> list[str]:
 def _answer(answer: Audited) -> list[str]:
     judgment = answer.judgment
     first, second = judgment.order
-    of = "placebo" if judgment.placebo else f"log E {answer.log_e:.2f}"
+    of = "placebo" if judgment.placebo else "in the other order" if judgment.again else f"log E {answer.log_e:.2f}"
     extra = "   from the cache" if judgment.cached else ""
     return [
         f"pair {judgment.seq}  {judgment.tier}: {judgment.answer}   {of}   ${judgment.price:.4f}{extra}",

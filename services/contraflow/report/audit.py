@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from contraflow.errors import RunConflict
 from contraflow.events import Hypothesis, Judgment, Verdict
 from contraflow.results import Results
+from contraflow.statistics.position import PositionBias, position_bias
 from contraflow.statistics.statement import log_e_accept
 
-__all__ = ["Audited", "Trial", "audit", "rows"]
+__all__ = ["Audited", "Trial", "audit", "biases", "rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def _answers(results: Results, hypothesis_id: str) -> Iterator[Audited]:
     for judgment in results.judgments:
         if judgment.hypothesis_id != hypothesis_id:
             continue
-        if not judgment.placebo and judgment.x is not None:
+        if not judgment.placebo and not judgment.again and judgment.x is not None:
             n, s = counts.get(judgment.tier, (0, 0))
             counts[judgment.tier] = n + 1, s + judgment.x
         log_e = sum(log_e_accept(n, s) for n, s in counts.values())
@@ -59,6 +60,17 @@ def _answers(results: Results, hypothesis_id: str) -> Iterator[Audited]:
         texts = [answers[arm].text if arm in answers else "" for arm in judgment.order]
         prompt = next((answer.prompt for answer in answers.values()), "")
         yield Audited(judgment, log_e, prompt, texts[0], texts[1])
+
+
+def biases(results: Results) -> dict[str, PositionBias]:
+    """For each tier that was asked pairs in both orders, whether it prefers a text for where it stands."""
+    asked: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for judgment in results.judgments:
+        if not judgment.placebo:
+            key = judgment.hypothesis_id, judgment.request_id
+            asked.setdefault(judgment.tier, {}).setdefault(key, []).append(judgment.answer)
+    twice = {tier: [(a[0], a[1]) for a in answers.values() if len(a) == 2] for tier, answers in asked.items()}
+    return {tier: position_bias(answers) for tier, answers in twice.items() if answers}
 
 
 def rows(trial: Trial) -> Iterator[dict[str, object]]:
@@ -72,6 +84,7 @@ def rows(trial: Trial) -> Iterator[dict[str, object]]:
             "tier": judgment.tier,
             "prompt_version": judgment.prompt_version,
             "placebo": judgment.placebo,
+            "again": judgment.again,
             "request_id": judgment.request_id,
             "seq": judgment.seq,
             "prompt": answer.prompt,

@@ -33,6 +33,7 @@ class KeywordJudge:
     name = "keywords"
     price = 0.0
     prompt_version = "terms-1"
+    may_mind_the_order = False
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         """Compare the hits of both texts."""
@@ -52,6 +53,7 @@ class EmbeddingJudge:
     name = "embedding"
     price = 0.0
     prompt_version = "exemplars-1"
+    may_mind_the_order = False
 
     def __init__(self, embed: Embed) -> None:
         self._embed = embed

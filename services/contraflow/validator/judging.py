@@ -191,8 +191,8 @@ class Judging:
 
     def _note(self, case: Case, asked: Asked, judgments: list[Judgment]) -> None:
         case.tallies[-1].unparsable += asked.unparsable
-        case.tallies[-1].cost += asked.judgment.price
-        judgments.append(asked.judgment)
+        case.tallies[-1].cost += sum(judgment.price for judgment in asked.judgments)
+        judgments.extend(asked.judgments)
 
 
 def _in_order(answers: Mapping[int, Asked | JudgeAway]) -> list[Asked]:

@@ -122,11 +122,12 @@ class Author(Protocol):
 
 
 class Judge(Protocol):
-    """A tier. ``price`` is dollars a call."""
+    """A tier. ``price`` is dollars a call; one that ``may_mind_the_order`` of two texts is asked some pairs twice."""
 
     name: str
     price: float
     prompt_version: str
+    may_mind_the_order: bool
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         """Which of the two texts shows the statement's property more.
