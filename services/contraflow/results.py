@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +21,7 @@ from contraflow.events import (
     Evidence,
     Hypothesis,
     Judgment,
+    Origin,
     Regions,
     Request,
     Steering,
@@ -29,6 +30,7 @@ from contraflow.events import (
     decode,
     tag_of,
 )
+from contraflow.grouping import group_claims
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Record
 from contraflow.log.reading import read_until_now
@@ -55,7 +57,10 @@ class SideBySide(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A claim with all that is known of it: the cluster, its evidence, the statement, the verdict, and pairs to read."""
+    """A claim with all that is known of it: the cluster, its evidence, the statement, the verdict, and pairs to read.
+
+    ``group`` is for reading alone: claims with the same number rest on the same discordant pairs (``group_claims``).
+    """
 
     claim: Claim
     cluster: Cluster
@@ -63,6 +68,7 @@ class Finding(msgspec.Struct, frozen=True):
     hypothesis: Hypothesis | None
     verdict: Verdict | None
     pairs: tuple[SideBySide, ...]
+    group: int = 1
 
     @property
     def statement(self) -> str:
@@ -109,6 +115,17 @@ class Results:
         return _findings(self)
 
     @property
+    def groups(self) -> list[list[Finding]]:
+        """The findings that rest on the same pairs together, strongest first among the groups and in each.
+
+        For reading alone: a group claims nothing, every statistic is of one claim.
+        """
+        groups: dict[int, list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault(finding.group, []).append(finding)
+        return list(groups.values())
+
+    @property
     def failing(self) -> dict[str, ArmTotals]:
         """The arms of which more than 1 % of the requests failed: their failures may explain the claims."""
         arms = self.regions.arms if self.regions else {}
@@ -148,6 +165,7 @@ def _row(finding: Finding) -> dict[str, Any]:
     return {
         "cluster_id": finding.claim.cluster_id,
         "arm": finding.claim.arm,
+        "group": finding.group,
         "statement": finding.statement,
         "verdict": str(finding.verdict.status) if finding.verdict else None,
         "direction": finding.claim.direction,
@@ -178,10 +196,35 @@ def _findings(results: Results) -> list[Finding]:
         pairs = _side_by_side(results, claim)
         found.append(Finding(claim, cluster, cluster.comparisons[claim.arm], hypothesis, verdict, pairs))
     order = {"accepted": 0, "open": 1, "undecided": 1, "rejected": 2}
-    return sorted(
-        found,
-        key=lambda f: (order[str(f.verdict.status)] if f.verdict else 1, -f.claim.log_e, f.claim.cluster_id),
-    )
+    found.sort(key=lambda f: (order[str(f.verdict.status)] if f.verdict else 1, -f.claim.log_e, f.claim.cluster_id))
+    return _numbered(results, found)
+
+
+def _numbered(results: Results, found: Sequence[Finding]) -> list[Finding]:
+    """The findings with their groups, which are numbered in the order of their first."""
+    pairs = _discordant_pairs(results, [finding.claim for finding in found])
+    group: dict[int, tuple[str, int]] = {}
+    for arm in results.arms:
+        mine = [i for i, finding in enumerate(found) if finding.claim.arm == arm]
+        together = group_claims([pairs[i] for i in mine])
+        group |= {i: (arm, there) for i, there in zip(mine, together, strict=True)}
+    number = {key: i for i, key in enumerate(dict.fromkeys(group[i] for i in range(len(found))), start=1)}
+    return [msgspec.structs.replace(finding, group=number[group[i]]) for i, finding in enumerate(found)]
+
+
+def _discordant_pairs(results: Results, claims: Sequence[Claim]) -> list[set[int]]:
+    """By claim, the ``seq`` of its cluster's discordant pairs in the claimed direction, also of those after the claim."""
+    pairs: dict[tuple[int, str, int], set[int]] = {(c.cluster_id, c.arm, c.direction): set() for c in claims}
+    for assignment in results.assignments:
+        if assignment.failed or assignment.origin is Origin.PROBE:
+            continue
+        base = assignment.arms[results.reference].cluster_id
+        for arm, place in assignment.arms.items():
+            if place.cluster_id != base:
+                for key in ((place.cluster_id, arm, 1), (base, arm, -1)):
+                    if key in pairs:
+                        pairs[key].add(assignment.seq)
+    return list(pairs.values())
 
 
 def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideBySide, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.text import Text
 
 import contraflow
+from contraflow.events import Claim
+from contraflow.report.console import findings_in_lines
 from contraflow.report.export import export
 from contraflow.report.page import write_report
-from contraflow.results import Results, read_vectors
+from contraflow.results import Finding, Results, read_vectors
 from contraflow.runs import RunFolder
 
 EVIL = '</script><img src=x onerror=alert(1)>"'
@@ -227,3 +231,63 @@ def test_findings_are_counted_as_the_assignments_say(results: Results) -> None:
         assert finding.claim.n == sum(base != tuned for base, tuned in inside)
         assert finding.claim.s == sum(tuned and not base for base, tuned in inside)
         assert all(len(pair.arm_in) == 1 for pair in finding.pairs), "discordant pairs are what shows the difference"
+
+
+def test_claims_on_the_same_pairs_are_one_finding_and_keep_their_own_evidence(results: Results) -> None:
+    assert [f for group in results.groups for f in group] != []
+    assert sorted(f.claim.cluster_id for group in results.groups for f in group) == sorted(
+        claim.cluster_id for claim in _claims(results)
+    )
+    assert len(results.groups) < len(results.findings), "two plants, each on several clusters of both arms"
+    for group in results.groups:
+        topics = [_topic(results, finding) for finding in group]
+        assert len(set(topics)) == 1, "each plant is on a topic of its own"
+    leads = [group[0] for group in results.groups]
+    assert leads == [f for f in results.findings if f in leads], "the strongest leads, and the strongest group is first"
+    assert {f.claim for f in results.findings} == set(_claims(results)), "what was claimed is untouched"
+
+
+def _claims(results: Results) -> tuple[Claim, ...]:
+    assert results.regions is not None
+    return results.regions.claims
+
+
+def _topic(results: Results, finding: Finding) -> str | None:
+    topics = Counter(results.requests[pair.request_id].category for pair in finding.pairs)
+    return topics.most_common(1)[0][0]
+
+
+def test_claims_of_different_arms_are_never_one_finding(results: Results) -> None:
+    """The second arm is the first by another name: its claims rest on the very same pairs."""
+    assert results.regions is not None
+    claims = [msgspec.structs.replace(claim, arm="twin") for claim in results.regions.claims]
+    twice = msgspec.structs.replace(results.regions, claims=(*results.regions.claims, *claims))
+    resolved = {**results.resolved, "arms": ["base", "tuned", "twin"]}
+    clusters = [
+        msgspec.structs.replace(c, comparisons={**c.comparisons, "twin": c.comparisons["tuned"]})
+        for c in results.clusters
+    ]
+    assignments = [msgspec.structs.replace(a, arms={**a.arms, "twin": a.arms["tuned"]}) for a in results.assignments]
+    both = _replaced(results, regions=twice, resolved=resolved, clusters=clusters, assignments=assignments)
+    assert len(both.groups) == 2 * len(results.groups)
+    assert all(len({finding.claim.arm for finding in group}) == 1 for group in both.groups)
+
+
+def test_the_group_of_a_claim_is_in_the_frame_the_result_files_and_the_export(results: Results, tmp_path: Path) -> None:
+    of = {f.claim.cluster_id: f.group for f in results.findings}
+    assert dict(zip(*(results.frame("findings")[name] for name in ("cluster_id", "group")), strict=True)) == of
+    kept = json.loads((results.folder.results / "findings.json").read_text())["findings"]
+    assert {finding["claim"]["cluster_id"]: finding["group"] for finding in kept} == of
+    export(results, [], tmp_path)
+    exported = pd.read_parquet(tmp_path / "findings.parquet")
+    assert dict(zip(exported["cluster_id"], exported["group"], strict=True)) == of
+
+
+def test_the_console_lists_the_other_claims_under_the_strongest(results: Results) -> None:
+    first, *finding = findings_in_lines(results)
+    assert f"{len(results.groups)} findings from {len(results.findings)} claimed differences" in first
+    assert len(finding) == len(results.groups)
+    for said, group in zip(finding, results.groups, strict=True):
+        assert group[0].statement in Text.from_markup(said).plain
+        assert said.count("\n          + ") == len(group) - 1
+        assert all(f" of {f.claim.n} discordant pairs" in said for f in group)

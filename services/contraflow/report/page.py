@@ -34,7 +34,7 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
     scripts = [plotly.offline.get_plotlyjs(), _drawing(results, vectors)]
     page = environment.get_template("report.html.j2").render(
         results=results,
-        findings=[_finding(results, finding) for finding in results.findings],
+        groups=[[_finding(results, finding) for finding in group] for group in results.groups],
         totals=_totals(results),
         clusters=_clusters(results),
         config=yaml.safe_dump(results.resolved, sort_keys=False, allow_unicode=True),
@@ -78,6 +78,7 @@ def _finding(results: Results, finding: Finding) -> dict[str, Any]:
     return {
         "id": claim.cluster_id,
         "arm": claim.arm,
+        "more": claim.arm if claim.direction > 0 else results.reference,
         "statement": finding.statement,
         "status": str(verdict.status) if verdict else "open",
         "reason": verdict.reason if verdict else "",
