@@ -14,6 +14,7 @@ __all__ = [
     "OutOfRange",
     "PositionsLost",
     "RunConflict",
+    "TooEarly",
 ]
 
 
@@ -62,3 +63,7 @@ class Fenced(LogError):
 
 class GeneratorError(ContraflowError):
     """A generator cannot answer: its model is missing, does not fit, or keeps failing."""
+
+
+class TooEarly(ContraflowError):
+    """What is asked of a run needs more than it has done so far."""

@@ -126,6 +126,14 @@ class Results:
         return list(groups.values())
 
     @property
+    def heirs(self) -> dict[int, int]:
+        """By the id of each cluster that was merged into another, the id under which its texts are now."""
+        into = {c.cluster_id: c.merged_into for c in self.clusters if c.merged_into is not None}
+        for _ in into:  # the longest chain
+            into = {cluster: into.get(heir, heir) for cluster, heir in into.items()}
+        return into
+
+    @property
     def failing(self) -> dict[str, ArmTotals]:
         """The arms of which more than 1 % of the requests failed: their failures may explain the claims."""
         arms = self.regions.arms if self.regions else {}

@@ -20,6 +20,7 @@ from rich.text import Text
 
 import contraflow
 from contraflow.events import Claim
+from contraflow.report.clusters import list_clusters, list_themes
 from contraflow.report.console import findings_in_lines
 from contraflow.report.export import export
 from contraflow.report.page import write_report
@@ -206,6 +207,43 @@ def test_the_answers_of_a_cluster_are_the_sum_over_the_arms(results: Results, tm
     changed = _replaced(results, clusters=[merged, *results.clusters[1:]])
     content = write_report(changed, [], tmp_path / "report.html").read_text()
     assert re.search(r'<td class="n">407</td>\s*<td class="n">400</td><td class="n">7</td>', content)
+
+
+def test_many_clusters_are_shown_by_themes_and_few_are_not(results: Results, tmp_path: Path) -> None:
+    content, parsed = page(results, tmp_path)
+    themes = list_themes(results)
+    assert content.count('<details class="theme">') == len(themes) + sum(len(theme.parts) for theme in themes)
+    assert content.count('class="leaf"') == sum(len(theme.clusters) for theme in themes)
+    assert all(", ".join(theme.keywords[:5]) in parsed.text for theme in themes)
+    few, _ = page(_replaced(results, clusters=results.clusters[:20], regions=None), tmp_path)
+    assert 'class="theme"' not in few
+
+
+def test_a_theme_counts_what_its_clusters_count(results: Results) -> None:
+    rows = {row.cluster.cluster_id: row for row in list_clusters(results)}
+    for theme in list_themes(results):
+        inside = [rows[cluster] for cluster in theme.clusters]
+        assert theme.counts == {arm: sum(row.cluster.counts[arm] for row in inside) for arm in ("base", "tuned")}
+        assert theme.claims == sum(len(row.claims) for row in inside)
+        assert sum(part.claims for part in theme.parts) in (0, theme.claims)
+
+
+def test_the_texts_of_a_merged_cluster_are_where_it_went_in_the_end(results: Results) -> None:
+    gone = {3: 5, 5: 9, 9: 4}
+    clusters = [msgspec.structs.replace(c, merged_into=gone.get(c.cluster_id)) for c in results.clusters]
+    assert _replaced(results, clusters=clusters).heirs == {3: 4, 5: 4, 9: 4}
+
+
+def test_the_map_shows_every_arm_however_many_texts_there_are(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.report.page.POINTS", 100)
+    content, _ = page(results, tmp_path)
+    figures, _ = json.JSONDecoder().raw_decode(content.partition("const figures = ")[2])
+    traces = figures["space"]["data"]
+    arms = Counter(trace["name"].partition(",")[0] for trace in traces for _ in trace["text"])
+    assert arms.total() == 100
+    assert min(arms["base"], arms["tuned"]) > 30
 
 
 def test_a_session_that_was_killed_is_not_hidden_in_the_time_of_running(results: Results, tmp_path: Path) -> None:

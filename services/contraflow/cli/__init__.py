@@ -1,6 +1,6 @@
 """The command line. Each module adds the commands of one matter to the group when it is imported."""
 
-from contraflow.cli import consume, dead, flow, look, new, run, service, top
+from contraflow.cli import clusters, consume, dead, flow, look, new, run, service, top
 from contraflow.cli.group import main
 
-__all__ = ["consume", "dead", "flow", "look", "main", "new", "run", "service", "top"]
+__all__ = ["clusters", "consume", "dead", "flow", "look", "main", "new", "run", "service", "top"]
