@@ -34,11 +34,12 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("contraflow.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, vectors)]
+    groups = results.groups
+    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, [f for group in groups for f in group], vectors)]
     clusters = [_cluster(row) for row in list_clusters(results)]
     page = environment.get_template("report.html.j2").render(
         results=results,
-        groups=[[_finding(results, finding) for finding in group] for group in results.groups],
+        groups=[[_finding(results, finding) for finding in group] for group in groups],
         totals=_totals(results),
         clusters=clusters,
         by_id={row["id"]: row for row in clusters},
@@ -59,10 +60,10 @@ def _sha(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _drawing(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> str:
+def _drawing(results: Results, findings: Sequence[Finding], vectors: Sequence[tuple[str, str, int, bytes]]) -> str:
     figures = {"evidence": charts.evidence(results), "spent": charts.spent(results)}
-    if any(f.comparison.effect for f in results.findings):
-        figures["effects"] = charts.effects(results, results.findings)
+    if any(f.comparison.effect for f in findings):
+        figures["effects"] = charts.effects(results, findings)
     if len(vectors) > 2:
         # at random: every second or fourth answer would be of one arm
         places = np.random.default_rng(0).permutation(len(vectors))[:POINTS]
