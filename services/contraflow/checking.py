@@ -152,7 +152,7 @@ def _explained(vectors: Floats, labels: Labels) -> float:
     starts = np.concatenate([[0], sizes.cumsum()[:-1]])
     sums = np.add.reduceat(vectors[np.argsort(labels, kind="stable")], starts, axis=0, dtype=np.float64)
     middle = (sums.sum(axis=0) ** 2).sum() / len(vectors)
-    total = np.square(vectors, dtype=np.float64).sum() - middle
+    total = np.einsum("nd,nd->n", vectors, vectors).sum(dtype=np.float64) - middle
     return float(((sums**2).sum(axis=1) / sizes).sum() - middle) / float(total) if total > 1e-9 * len(vectors) else 1.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,16 +12,13 @@ import msgspec
 from contraflow.events import (
     ArmTotals,
     Assignment,
-    Claim,
     Cluster,
-    Comparison,
     Control,
     Embedding,
     EventError,
     Evidence,
     Hypothesis,
     Judgment,
-    Origin,
     Regions,
     Request,
     Steering,
@@ -30,7 +27,7 @@ from contraflow.events import (
     decode,
     tag_of,
 )
-from contraflow.grouping import group_claims
+from contraflow.findings import Finding, SideBySide, findings_of, row_of
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Record
 from contraflow.log.reading import read_until_now
@@ -44,38 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Results", "SideBySide", "read_results", "read_topic", "read_vectors"]
 
 E = TypeVar("E", bound=msgspec.Struct)
-
-
-class SideBySide(msgspec.Struct, frozen=True):
-    """One request and every arm's answer to it; ``arm_in`` names the arms whose text is in the cluster."""
-
-    seq: int
-    request_id: str
-    prompt: str
-    texts: dict[str, str]
-    arm_in: tuple[str, ...]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A claim with all that is known of it: the cluster, its evidence, the statement, the verdict, and pairs to read.
-
-    ``group`` is for reading alone: claims with the same number rest on the same discordant pairs (``group_claims``).
-    """
-
-    claim: Claim
-    cluster: Cluster
-    comparison: Comparison
-    hypothesis: Hypothesis | None
-    verdict: Verdict | None
-    pairs: tuple[SideBySide, ...]
-    group: int = 1
-
-    @property
-    def statement(self) -> str:
-        """The finding in words."""
-        if self.hypothesis is not None:
-            return self.hypothesis.statement
-        return "Answers that sound like: " + ", ".join(self.cluster.keywords[:6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +77,7 @@ class Results:
     @property
     def findings(self) -> list[Finding]:
         """The claims, strongest verdict and evidence first."""
-        return _findings(self)
+        return findings_of(self)
 
     @property
     def groups(self) -> list[list[Finding]]:
@@ -163,92 +128,8 @@ class Results:
             "texts": (text for answers in self.texts.values() for text in answers.values()),
         }
         if name == "findings":
-            return [_row(finding) for finding in self.findings]
+            return [row_of(finding) for finding in self.findings]
         return [{"type": tag_of(type(e)), **msgspec.to_builtins(msgspec.structs.asdict(e))} for e in tables[name]]
-
-
-def _row(finding: Finding) -> dict[str, Any]:
-    """``n``, ``s`` and ``log_e`` are of the claim, ``n_now`` and ``s_now`` of the newest pair."""
-    effect = finding.comparison.effect
-    return {
-        "cluster_id": finding.claim.cluster_id,
-        "arm": finding.claim.arm,
-        "group": finding.group,
-        "statement": finding.statement,
-        "verdict": str(finding.verdict.status) if finding.verdict else None,
-        "direction": finding.claim.direction,
-        "n": finding.claim.n,
-        "s": finding.claim.s,
-        "log_e": finding.claim.log_e,
-        "claimed_at": finding.claim.claimed_at,
-        "generalises": finding.claim.generalises,
-        "n_now": finding.comparison.n,
-        "s_now": finding.comparison.s,
-        "difference": effect.difference if effect else None,
-        "difference_low": effect.difference_low if effect else None,
-        "difference_high": effect.difference_high if effect else None,
-    }
-
-
-def _findings(results: Results) -> list[Finding]:
-    if results.regions is None:
-        return []
-    clusters = {cluster.cluster_id: cluster for cluster in results.clusters}
-    hypotheses = {(h.cluster_id, h.arm): h for h in results.hypotheses if h.placebo_of is None}
-    verdicts = {verdict.hypothesis_id: verdict for verdict in results.verdicts}
-    found = []
-    for claim in results.regions.claims:
-        cluster = clusters[claim.cluster_id]
-        hypothesis = hypotheses.get((claim.cluster_id, claim.arm))
-        verdict = verdicts.get(hypothesis.hypothesis_id) if hypothesis else None
-        pairs = _side_by_side(results, claim)
-        found.append(Finding(claim, cluster, cluster.comparisons[claim.arm], hypothesis, verdict, pairs))
-    order = {"accepted": 0, "open": 1, "undecided": 1, "rejected": 2}
-    found.sort(key=lambda f: (order[str(f.verdict.status)] if f.verdict else 1, -f.claim.log_e, f.claim.cluster_id))
-    return _numbered(results, found)
-
-
-def _numbered(results: Results, found: Sequence[Finding]) -> list[Finding]:
-    """The findings with their groups, which are numbered in the order of their first."""
-    pairs = _discordant_pairs(results, [finding.claim for finding in found])
-    group: dict[int, tuple[str, int]] = {}
-    for arm in results.arms:
-        mine = [i for i, finding in enumerate(found) if finding.claim.arm == arm]
-        together = group_claims([pairs[i] for i in mine])
-        group |= {i: (arm, there) for i, there in zip(mine, together, strict=True)}
-    number = {key: i for i, key in enumerate(dict.fromkeys(group[i] for i in range(len(found))), start=1)}
-    return [msgspec.structs.replace(finding, group=number[group[i]]) for i, finding in enumerate(found)]
-
-
-def _discordant_pairs(results: Results, claims: Sequence[Claim]) -> list[set[int]]:
-    """By claim, the ``seq`` of its cluster's discordant pairs in the claimed direction, also of those after the claim."""
-    pairs: dict[tuple[int, str, int], set[int]] = {(c.cluster_id, c.arm, c.direction): set() for c in claims}
-    for assignment in results.assignments:
-        if assignment.failed or assignment.origin is Origin.PROBE:
-            continue
-        base = assignment.arms[results.reference].cluster_id
-        for arm, place in assignment.arms.items():
-            if place.cluster_id != base:
-                for key in ((place.cluster_id, arm, 1), (base, arm, -1)):
-                    if key in pairs:
-                        pairs[key].add(assignment.seq)
-    return list(pairs.values())
-
-
-def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideBySide, ...]:
-    """Discordant pairs of the claim's cluster and arm, in the order asked, the claim's direction first."""
-    leading = claim.arm if claim.direction > 0 else results.reference
-    found = []
-    for assignment in results.assignments:
-        inside = tuple(arm for arm, place in assignment.arms.items() if place.cluster_id == claim.cluster_id)
-        if assignment.failed or (claim.arm in inside) == (results.reference in inside):
-            continue
-        answers = results.texts.get(assignment.request_id, {})
-        texts = {arm: answers[arm].text for arm in results.arms if arm in answers}
-        prompt = next(iter(answers.values())).prompt if answers else ""
-        found.append(SideBySide(assignment.seq, assignment.request_id, prompt, texts, inside))
-    found.sort(key=lambda pair: (leading not in pair.arm_in, pair.seq))
-    return tuple(found[:most])
 
 
 async def read_topic(log: Log, wire: Wire, topic: str) -> list[Record]:

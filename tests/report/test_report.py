@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -16,11 +17,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 import contraflow
+from contraflow.checking import Check, Figures, Missed
 from contraflow.events import Claim
 from contraflow.report.clusters import list_clusters, list_themes
+from contraflow.report.clusters_console import check_in_lines, check_table, clusters_table, themes_tree
 from contraflow.report.console import findings_in_lines
 from contraflow.report.export import export
 from contraflow.report.page import write_report
@@ -226,6 +230,25 @@ def test_a_theme_counts_what_its_clusters_count(results: Results) -> None:
         assert theme.counts == {arm: sum(row.cluster.counts[arm] for row in inside) for arm in ("base", "tuned")}
         assert theme.claims == sum(len(row.claims) for row in inside)
         assert sum(part.claims for part in theme.parts) in (0, theme.claims)
+
+
+def test_markup_and_control_sequences_in_texts_are_shown_as_text_in_the_terminal(results: Results) -> None:
+    evil = "[bold]no[/] [/nothing] \x1b[2J"
+    clusters = [msgspec.structs.replace(c, keywords=(evil,)) for c in results.clusters]
+    hostile = _replaced(results, clusters=clusters)
+    rows = list_clusters(hostile)
+    missed = Missed(texts=9, cluster_id=0, jaccard=0.1, pieces=0, together=0.0, examples=(evil,))
+    figures = Figures(explained=1.0, nmi=1.0, ari=1.0, hdbscan_nmi=None, hdbscan_ari=None, silhouette=None)
+    check = Check(
+        texts=9, clusters=2, run=figures, ceiling=figures, hdbscan_texts=9, hdbscan_clusters=1, hdbscan_noise=0.0,
+        missed=(missed,),
+    )  # fmt: skip
+    console = Console(width=400, record=True, file=io.StringIO())
+    drawn = clusters_table(rows, hostile), themes_tree(list_themes(hostile), rows, hostile), check_table(check)
+    for shown in (*drawn, *check_in_lines(check, rows)):
+        console.print(shown, highlight=False)
+    said = console.export_text()
+    assert said.count("[bold]no[/] [/nothing]  [2J") > 2 * sum(row.answers > 0 for row in rows)
 
 
 def test_the_texts_of_a_merged_cluster_are_where_it_went_in_the_end(results: Results) -> None:

@@ -14,6 +14,7 @@ __all__ = ["findings_in_lines", "printable", "warning"]
 
 _COLOURS = {"accepted": "green", "rejected": "red"}
 _ERROR = 200
+_PARTS = 8
 
 
 def findings_in_lines(results: Results) -> Iterator[str]:
@@ -25,7 +26,10 @@ def findings_in_lines(results: Results) -> Iterator[str]:
     if said := warning(results):
         yield f"[yellow]{escape(said)}[/]\n"
     for leading, *parts in groups:
-        yield "\n".join([_lines(leading), *(_part(results, part) for part in parts), ""])
+        told = [_part(results, part) for part in parts[:_PARTS]]
+        if len(parts) > _PARTS:
+            told.append(f"          + {len(parts) - _PARTS} more claims on the same pairs; the report has them")
+        yield "\n".join([_lines(leading), *told, ""])
 
 
 def warning(results: Results) -> str | None:
