@@ -352,3 +352,14 @@ def test_the_console_lists_the_other_claims_under_the_strongest(results: Results
         assert group[0].statement in Text.from_markup(said).plain
         assert said.count("\n          + ") == len(group) - 1
         assert all(f" of {f.claim.n} discordant pairs" in said for f in group)
+
+
+def test_a_finding_of_many_claims_stays_short_on_the_console_and_says_where_the_others_are(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.report.console._PARTS", 1)
+    for said, group in zip(list(findings_in_lines(results))[1:], results.groups, strict=True):
+        if len(group) > 2:
+            assert said.count("\n          + ") == 2
+            assert f"+ {len(group) - 2} more claims on the same pairs; the report has them" in said
+    assert max(map(len, results.groups)) > 2
