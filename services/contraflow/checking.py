@@ -72,7 +72,7 @@ class Check(msgspec.Struct, frozen=True):
 def check_run(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> Check:
     """Check a run's clusters on its own ``vectors``, as ``read_vectors`` gives them. A merged cluster is its heir.
 
-    Takes seconds for thousands of texts and minutes for 200,000: not for an event loop.
+    Takes seconds for thousands of texts: not for an event loop.
 
     :raises TooEarly: if the run has clustered fewer than 100 texts, or has one cluster.
     :raises ConfigurationError: if scikit-learn is not installed.

@@ -29,7 +29,7 @@ __all__ = ["clusters"]
 def clusters(name: str, what: str | None, runs: Path, as_json: bool) -> None:
     """List a run's clusters: how many answers of each arm, what they are about, and what was claimed.
 
-    --check needs scikit-learn, and takes seconds for thousands of texts and minutes for 200,000.
+    --check needs scikit-learn, and takes seconds for thousands of texts.
     """
     from contraflow.report.clusters import list_clusters
     from contraflow.results import read_results
