@@ -19,6 +19,7 @@ __all__ = [
     "ProviderDown",
     "ProviderUnusable",
     "RunConflict",
+    "TooEarly",
 ]
 
 
@@ -91,3 +92,7 @@ class BudgetSpent(JudgeAway):
     """The next call could pass a budget, so it was not made."""
 
     again = False
+
+
+class TooEarly(ContraflowError):
+    """What is asked of a run needs more than it has done so far."""
