@@ -79,6 +79,10 @@ class World:
         """The planted behaviours."""
         return self._file.plants
 
+    def words(self, source: str) -> frozenset[str]:
+        """The words of a source of answers, such as ``topic-3``, ``style-0`` or ``plant-loud``."""
+        return frozenset(self._vocabulary[source])
+
     def prompts(self) -> list[tuple[str, str]]:
         """Every (prompt, category) of the world, the topics in turn."""
         return [
