@@ -78,7 +78,7 @@ def make(spec: Spec, folder: Path, seed: int = 0) -> Path:
     if path.exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "world.yaml").write_text(yaml.safe_dump(spec.file), encoding="utf-8")
+    (folder / "world.yaml").write_text(yaml.safe_dump(spec.file, sort_keys=False), encoding="utf-8")
     world = load_world("world.yaml", folder)
     rows = []
     for prompt, category in world.prompts():
