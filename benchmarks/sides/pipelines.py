@@ -8,12 +8,9 @@ What a way found goes into files of its folder; nothing here knows the truth.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -29,8 +26,9 @@ from contraflow.experiment import Embedder
 from contraflow.results import Results, read_vectors
 from contraflow.sampler.rules import RULES, Rule, RuleName
 from sides.fisher import count, fisher_bh
+from sides.usage import Clock, Usage
 
-__all__ = ["WAYS", "Usage", "Work", "centroids_of", "embed", "nearest", "pair_of", "run_apart"]
+__all__ = ["WAYS", "Work", "centroids_of", "embed", "nearest", "pair_of", "run_apart"]
 
 BATCH = 2048
 SCHEDULE = 0.075
@@ -51,39 +49,6 @@ class Work(msgspec.Struct, frozen=True):
     embedder: str
     seed: int
     scale: float
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """``texts`` used, wall seconds by stage, processor seconds of the process, the most memory that it held (MB)."""
-
-    texts: int
-    stages: dict[str, float]
-    cpu: float
-    memory: float
-    clusters: int
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.stages: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.stages[stage] = time.perf_counter() - started
-
-    def usage(self, texts: int, clusters: int) -> Usage:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return Usage(texts, self.stages, used.ru_utime + used.ru_stime, _peak(), clusters)
-
-
-def _peak() -> float:
-    # ru_maxrss would begin with what the parent held when it started us
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def embed(texts: list[str], model: str) -> NDArray[np.float32]:
@@ -110,7 +75,7 @@ def batch(work: Work) -> Usage:
     """Everything at once: embed all texts, k-means over all of them, one test a cluster."""
     from sklearn.cluster import KMeans
 
-    clock = _Clock()
+    clock = Clock()
     with clock("reading"):
         texts = pq.read_table(Path(work.folder) / "texts.parquet", columns=["text"])["text"].to_pylist()
     with clock("embedding"):
@@ -131,8 +96,8 @@ def schedule(work: Work) -> Usage:
     rule, epoch = RULES["schedule"], max(32, round(work.scale * ROUND / 32) * 32)
     scaled = Rule(rule.reasons, first=round(work.scale * rule.first))
     cast("dict[RuleName, Rule]", RULES)["schedule"] = scaled  # its first part is a constant, of the full size
-    clock = _Clock()
-    with clock("ring"):
+    clock = Clock()
+    with clock.ring():
         # no claims on the way, which would ask for fresh pairs: the plan knows no evidence before its end
         options = {"sampling": {"rule": "schedule", "epoch": epoch, "in_flight": 2}, "alpha": 1e-300}
         results = _ring(work, "schedule", round(SCHEDULE * work.texts), holdout=0.0, options=options)
@@ -155,8 +120,8 @@ def pair_of(results: Results, request_id: str, draws: int) -> int:
 
 def contraflow_ring(work: Work) -> Usage:
     """The ring itself, to its budget of a tenth of the texts."""
-    clock = _Clock()
-    with clock("ring"):
+    clock = Clock()
+    with clock.ring():
         # epochs as small as where efficiency is measured, two in flight as in the demo
         options = {"sampling": {"rule": "leads", "epoch": 32, "in_flight": 2}}
         results = _ring(work, "contraflow", work.texts // 10, holdout=0.3, options=options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio
 import numpy as np
@@ -15,19 +15,18 @@ from rich.console import Console
 from contraflow.embedder import encoder as encoders
 from contraflow.embedder.encoder import Encoder
 from contraflow.experiment import Embedder
-from contraflow.results import Results, read_results
-from contraflow.validator import author
+from contraflow.results import read_results
+from sides.claims import Claimed, claims_of_ring, claims_of_tests, sources_of
 from sides.judging import Bill, judged
-from sides.pipelines import WAYS, Usage, Work, centroids_of, embed, pair_of, run_apart
+from sides.pipelines import WAYS, Work, centroids_of, embed, run_apart
 from sides.texts import Spec, Stored, read_stored
-from sides.truth import Claimed, Quality, confirms, plant_of, quality
+from sides.truth import Quality, confirms, plant_of, quality
+from sides.usage import Usage
 
 __all__ = ["Compared", "Costs", "Finding", "Side", "compare", "flat"]
 
 CALLS = 100
 """Of the dear judge, for each statement of a way without tiers."""
-READ = 64
-"""Pairs that a statement's words are taken from."""
 
 
 class Costs(NamedTuple):
@@ -150,60 +149,13 @@ def _found(
     if way == "contraflow":
         results = anyio.run(read_results, own / "contraflow-1")
         ids, centroids = centroids_of(results)
-        sources = _sources(results, stored)
+        sources = sources_of(results, stored)
         bills = [judged(results, encoder, sources, costs.dear, seed, free=free) for free in (True, False)]
-        return centroids, _claims_of_ring(results, ids, stored), (bills[0], bills[1])
+        return centroids, claims_of_ring(results, ids, stored), (bills[0], bills[1])
     kept = np.load(own / "found.npz")
-    claims = _claims_of_tests(kept, stored)
+    claims = claims_of_tests(kept, stored)
     bill = Bill({"dear": CALLS * len(claims)}, CALLS * len(claims) * costs.dear, 0, 0, 0)
     return kept["centroids"], claims, (bill, bill)
-
-
-def _sources(results: Results, stored: Stored) -> dict[str, str]:
-    """What each text that the run has seen is from."""
-    sources = {}
-    for request_id in results.texts:
-        row = len(results.arms) * pair_of(results, request_id, stored.spec.draws)
-        for r in range(row, row + len(results.arms)):
-            sources[stored.texts[r]] = str(stored.sources[r])
-    return sources
-
-
-def _claims_of_tests(kept: Any, stored: Stored) -> list[Claimed]:
-    labels, pairs, direction = kept["labels"], kept["pairs"], kept["direction"]
-    return [
-        _claim(int(c), int(direction[c]), labels == c, pairs, stored) for c in np.flatnonzero(kept["claimed"]).tolist()
-    ]
-
-
-def _claims_of_ring(results: Results, ids: NDArray[np.int64], stored: Stored) -> list[Claimed]:
-    """The claims, with the pairs that each was made from."""
-    assert results.regions is not None, "a run that is done has told its regions"
-    born = {cluster.cluster_id: cluster.born_at for cluster in results.clusters}
-    placed = [a for a in results.assignments if not a.failed]
-    seqs = np.array([a.seq for a in placed])
-    labels = np.array([[a.arms[arm].cluster_id for arm in results.arms] for a in placed])
-    pairs = np.array([pair_of(results, a.request_id, stored.spec.draws) for a in placed])
-    claims = []
-    for claim in results.regions.claims:
-        counted = (born[claim.cluster_id] < seqs) & (seqs <= claim.claimed_at)
-        row = int(np.flatnonzero(ids == claim.cluster_id)[0])
-        inside = labels[counted] == claim.cluster_id
-        claims.append(_claim(row, claim.direction, inside, pairs[counted], stored))
-    return claims
-
-
-def _claim(
-    cluster: int, direction: int, inside: NDArray[np.bool_], pairs: NDArray[np.int64], stored: Stored
-) -> Claimed:
-    """``inside`` (pairs, 2) says which texts are in the cluster, ``pairs`` which stored pairs they are."""
-    discordant = inside[:, 0] != inside[:, 1]
-    signs = np.where(inside[discordant, 1], 1, -1) * direction
-    there, leading = pairs[discordant], int(direction > 0)
-    read = there[signs > 0][:READ]
-    texts = [[stored.texts[2 * p + arm] for p in read] for arm in (leading, 1 - leading)]
-    words = ", ".join(author.write(*texts).terms)
-    return Claimed(cluster, direction, stored.prompt_of[there], signs, words)
 
 
 def _finding(
@@ -232,6 +184,7 @@ def _figures(side: Side, ceiling: Quality) -> dict[str, float]:
         "seconds_without_decoding": side.measured,
         **{f"seconds_{stage}": seconds for stage, seconds in side.usage.stages.items()},
         "cpu_seconds": side.usage.cpu,
+        **{f"cpu_{stage.replace(' ', '_')}": seconds for stage, seconds in side.usage.busy.items()},
         "memory_mb": side.usage.memory,
         "dollars": side.bill.dollars,
         "dollars_paid_tiers_alone": side.paid_alone.dollars,

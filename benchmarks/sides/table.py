@@ -60,6 +60,7 @@ def rows(compared: Compared) -> list[Row]:
         return Row(name, tuple(show(side) for side in sides), part)
 
     stages = dict.fromkeys(stage for side in sides for stage in side.usage.stages)
+    busy = dict.fromkeys(stage for side in sides for stage in side.usage.busy)
     tiers = dict.fromkeys(tier for side in sides for tier in side.bill.calls)
     return [
         row("texts", lambda s: f"{s.usage.texts:,}"),
@@ -67,6 +68,7 @@ def rows(compared: Compared) -> list[Row]:
         row("decoding, assumed", lambda s: duration(s.decoding), part=True),
         *(row(f"{stage}, measured", _stage(stage), part=True) for stage in stages),
         row("processor seconds", lambda s: f"{s.usage.cpu:.1f}"),
+        *(row(stage, _busy(stage), part=True) for stage in busy),
         row("peak memory", lambda s: f"{s.usage.memory:,.0f} MB"),
         row("dollars for judges", lambda s: f"${s.bill.dollars:.2f}"),
         *(row(f"{tier} calls", _calls(tier), part=True) for tier in tiers),
@@ -84,6 +86,10 @@ def rows(compared: Compared) -> list[Row]:
 
 def _stage(stage: str) -> Callable[[Side], str]:
     return lambda side: f"{side.usage.stages[stage]:.1f} s" if stage in side.usage.stages else "-"
+
+
+def _busy(stage: str) -> Callable[[Side], str]:
+    return lambda side: f"{side.usage.busy[stage]:.1f}" if stage in side.usage.busy else "-"
 
 
 def _calls(tier: str) -> Callable[[Side], str]:

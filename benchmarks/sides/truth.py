@@ -10,27 +10,14 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from contraflow.embedder.encoder import Encoder
+from sides.claims import Claimed
 from sides.pipelines import nearest
 from sides.texts import Stored, seed_of
 
-__all__ = ["Claimed", "Quality", "confirms", "plant_of", "quality"]
+__all__ = ["Quality", "confirms", "plant_of", "quality"]
 
 OF_PLANT = 0.8
 SAMPLE = 10_000
-
-
-class Claimed(NamedTuple):
-    """A cluster that is claimed to differ. ``cluster`` is the row of its centroid, ``direction`` +1 or -1.
-
-    ``prompts`` and ``signs`` are of its discordant pairs: the prompt, and +1 if the pair speaks for the claim, else -1.
-    ``words`` say what its texts say.
-    """
-
-    cluster: int
-    direction: int
-    prompts: NDArray[np.int64]
-    signs: NDArray[np.int64]
-    words: str = ""
 
 
 def plant_of(claim: Claimed, planted: Mapping[str, NDArray[np.bool_]]) -> str | None:

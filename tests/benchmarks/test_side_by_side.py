@@ -15,13 +15,14 @@ from contraflow.decoder.replay import ReplayTexts
 from contraflow.embedder.hashed import HashedEncoder
 from contraflow.experiment import Replay
 from contraflow.validator.types import Statement
+from sides.claims import Claimed
 from sides.fisher import count, fisher_bh
 from sides.judging import SimulatedJudge
 from sides.page import overlap, write_page
 from sides.pipelines import nearest
 from sides.scoring import Costs, compare, flat
 from sides.texts import Spec, make, read_stored
-from sides.truth import Claimed, confirms, plant_of
+from sides.truth import confirms, plant_of
 
 SMALL = Spec.fixed(prompts=1, draws=6, clusters=60)
 
