@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,26 +32,29 @@ class Clock:
 
     def __init__(self) -> None:
         self.stages: dict[str, float] = {}
-        self.busy: Counter[str] = Counter()
+        self.busy: dict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Times a stage."""
         started, busy = time.perf_counter(), time.process_time()
         yield
         self.stages[stage] = time.perf_counter() - started
-        self.busy[stage] += time.process_time() - busy  # type: ignore[assignment]  # a Counter of floats
+        self.busy[stage] += time.process_time() - busy
 
     @contextmanager
     def ring(self) -> Iterator[None]:
+        """Times a run of the ring, once in a process."""
         pipeline.instrument()
         with self("ring"):
             yield
         for stage, seconds in pipeline.STAGES.items():
-            self.busy[_IN_RING[stage]] += seconds  # type: ignore[assignment]  # a Counter of floats
-            self.busy["ring"] -= seconds  # type: ignore[assignment]  # a Counter of floats
+            self.busy[_IN_RING[stage]] += seconds
+            self.busy["ring"] -= seconds
         self.busy["events and loop"] = self.busy.pop("ring")
 
     def usage(self, texts: int, clusters: int) -> Usage:
+        """What was used until now, for that many texts and clusters."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         return Usage(texts, self.stages, dict(self.busy), used.ru_utime + used.ru_stime, _peak(), clusters)
 
