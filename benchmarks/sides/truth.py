@@ -64,11 +64,14 @@ def quality(
     from sklearn.metrics import normalized_mutual_info_score, silhouette_score
 
     labels = nearest(vectors, centroids)
-    left = sum(
-        float(((vectors[i : i + SAMPLE] - centroids[labels[i : i + SAMPLE]]) ** 2).sum())
-        for i in range(0, len(vectors), SAMPLE)
-    )
-    total = float((vectors.astype(np.float64) ** 2).sum() - len(vectors) * (vectors.mean(axis=0) ** 2).sum())
+    left = _squares(vectors, centroids, labels)
+    total = _squares(vectors, vectors.mean(axis=0, keepdims=True), np.zeros_like(labels))
     sample = min(SAMPLE, len(vectors))
     silhouette = silhouette_score(vectors, labels, metric="cosine", sample_size=sample, random_state=seed)
     return Quality(1 - left / total, float(normalized_mutual_info_score(sources, labels)), float(silhouette))
+
+
+def _squares(vectors: NDArray[np.float32], centres: NDArray[np.float32], of: NDArray[np.int64]) -> float:
+    """The sum of squared distances of each vector to its centre."""
+    parts = (slice(i, i + SAMPLE) for i in range(0, len(vectors), SAMPLE))
+    return sum(float(((vectors[part] - centres[of[part]]) ** 2).sum()) for part in parts)

@@ -22,7 +22,7 @@ from sides.page import overlap, write_page
 from sides.pipelines import nearest
 from sides.scoring import Costs, compare, flat
 from sides.texts import Spec, make, read_stored
-from sides.truth import confirms, plant_of
+from sides.truth import confirms, plant_of, quality
 
 SMALL = Spec.fixed(prompts=1, draws=6, clusters=60)
 
@@ -145,6 +145,19 @@ def test_the_nearest_centroid_is_the_nearest() -> None:
     vectors, centroids = rng.standard_normal((50, 8), np.float32), rng.standard_normal((9, 8), np.float32)
     distances = ((vectors[:, None] - centroids[None]) ** 2).sum(axis=2)
     assert nearest(vectors, centroids).tolist() == distances.argmin(axis=1).tolist()
+
+
+def test_clusters_that_are_the_sources_are_as_good_as_can_be_and_two_for_three_are_worse() -> None:
+    rng = np.random.default_rng(0)
+    sources = np.repeat(["a", "b", "c"], 40)
+    vectors = (np.repeat(np.eye(3, 8), 40, axis=0) + 0.01 * rng.standard_normal((120, 8))).astype(np.float32)
+    good = quality(vectors, np.eye(3, 8, dtype=np.float32), sources, 0)
+    assert good.ev == pytest.approx(1, abs=0.01)
+    assert good.nmi == pytest.approx(1)
+    assert good.silhouette > 0.9
+    worse = quality(vectors, np.stack([vectors.mean(axis=0), np.eye(8)[0]]).astype(np.float32), sources, 0)
+    assert worse.ev < 0.7
+    assert worse.nmi < 0.8
 
 
 @pytest.mark.timeout(90)  # three processes, which import everything
