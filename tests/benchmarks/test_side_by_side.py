@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import contraflow
 from contraflow.decoder.replay import ReplayTexts
 from contraflow.embedder.hashed import HashedEncoder
 from contraflow.experiment import Replay
+from contraflow.results import Results
 from contraflow.validator.types import Statement
-from sides.claims import Claimed
+from sides.claims import Claimed, claims_of_ring, sources_of
 from sides.fisher import count, fisher_bh
-from sides.judging import SimulatedJudge
+from sides.judging import CHEAPER, SimulatedJudge, judged
 from sides.page import overlap, write_page
-from sides.pipelines import nearest
+from sides.pipelines import centroids_of, nearest
 from sides.scoring import Costs, compare, flat
-from sides.texts import Spec, make, read_stored
+from sides.texts import Spec, Stored, make, read_stored
 from sides.truth import confirms, plant_of, quality
 
 SMALL = Spec.fixed(prompts=1, draws=6, clusters=60)
@@ -158,6 +160,43 @@ def test_clusters_that_are_the_sources_are_as_good_as_can_be_and_two_for_three_a
     worse = quality(vectors, np.stack([vectors.mean(axis=0), np.eye(8)[0]]).astype(np.float32), sources, 0)
     assert worse.ev < 0.7
     assert worse.nmi < 0.8
+
+
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stored, Results]:
+    """A run over stored texts of which one topic is loud in one arm."""
+    file = SMALL.file | {"topics": 8, "prompts": 25, "plants": {"loud": {"topics": [1], "rate": 1.0}}}
+    spec = SMALL._replace(prompts=25, draws=8, arms={"base": (), "tuned": ("loud",)}, file=file)
+    folder = make(spec, tmp_path_factory.mktemp("loud"))
+    experiment = {
+        "experiment": "loud",
+        "arms": {arm: {} for arm in spec.arms},
+        "generator": {"backend": "replay"},
+        "replay": {"path": str(folder / "texts.parquet")},
+        "embedder": {"model": "hashed", "cache": str(folder / "cache")},
+        "sampling": {"epoch": 32, "in_flight": 2},
+    }
+    return read_stored(spec, folder), contraflow.run(experiment, runs=folder)
+
+
+def test_a_claim_of_the_ring_is_of_the_plant_that_it_was_made_from(loud: tuple[Stored, Results]) -> None:
+    stored, results = loud
+    claims = claims_of_ring(results, centroids_of(results)[0], stored)
+    assert claims
+    assert {plant_of(claim, stored.planted) for claim in claims} == {"loud"}
+    assert [(len(c.prompts), c.direction) for c in claims] == [(f.n, f.direction) for f in results.regions.claims]  # type: ignore[union-attr]  # a run that is done has regions
+
+
+def test_paid_judges_are_asked_only_for_what_the_free_tiers_leave_open(loud: tuple[Stored, Results]) -> None:
+    stored, results = loud
+    sources, encoder = sources_of(results, stored), HashedEncoder()
+    tiers, paid = (judged(results, encoder, sources, 0.003, 0, free=free) for free in (True, False))
+    assert tiers.calls["keywords"] > 0
+    assert tiers.dollars < paid.dollars
+    assert paid.dollars == pytest.approx(paid.calls["cheap"] * 0.003 / CHEAPER + paid.calls["dear"] * 0.003)
+    assert tiers.accepted > 0
+    for bill in (tiers, paid):
+        assert bill.accepted + bill.rejected + bill.undecided == len(results.verdicts)
 
 
 @pytest.mark.timeout(90)  # three processes, which import everything
