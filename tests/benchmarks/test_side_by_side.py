@@ -199,7 +199,7 @@ def test_paid_judges_are_asked_only_for_what_the_free_tiers_leave_open(loud: tup
         assert bill.accepted + bill.rejected + bill.undecided == len(results.verdicts)
 
 
-@pytest.mark.timeout(90)  # three processes, which import everything
+@pytest.mark.timeout(120)  # three processes, which import everything
 def test_the_whole_comparison_runs_at_the_smallest_size(folder: Path, tmp_path: Path) -> None:
     compared = compare(SMALL, folder, tmp_path, "hashed", Costs(0.08, 0.003, 200), 0, Console(quiet=True))
     figures = flat(compared)
