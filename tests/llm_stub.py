@@ -110,7 +110,7 @@ def truncated(asked: Asked) -> Does:
 
 def malformed(asked: Asked) -> Does:
     """A reply that is no JSON."""
-    return Does(body=b'{"choices": [{"mess')
+    return Does(body=b'{"choices": [{"mess', amiss="malformed")
 
 
 def drip(asked: Asked) -> Does:
@@ -125,7 +125,7 @@ def hang(asked: Asked) -> Does:
 
 @dataclass
 class Stub:
-    """What was asked, and how many were in flight at once at most."""
+    """What was ``asked``, how often each question was ``answered`` in full, and how many were in flight at once at most."""
 
     behave: Behave
     url: str = ""
@@ -180,7 +180,7 @@ class Stub:
         else:
             writer.write(does.body)
             await writer.drain()
-        if does.status == 200:
+        if does.status == 200 and does.amiss != "malformed":
             self.answered[asked.user] += 1
         return True
 
