@@ -30,7 +30,7 @@ from contraflow.clusterer.pairing import Pairing
 from contraflow.events import Embedding, Origin, Regions, Request
 from contraflow.pairs import BLOCK, Pair
 from contraflow.sampler.pool import EndlessPool, Pool, ReplayPool
-from worlds.mixture import MixtureWorld, Plant
+from worlds.mixture import MixtureWorld, Plant, World
 from worlds.simulation import Settings, Simulation
 
 PAIRS = 2000
@@ -123,9 +123,10 @@ def rambling(seed: int) -> MixtureWorld:
     return world(seed, nuisance=0.3)
 
 
-def tokens(of: MixtureWorld, pair: Pair) -> list[int]:
+def tokens(of: World, pair: Pair) -> list[int]:
     """How long a pair's answers are."""
     assert pair.vectors is not None
+    assert isinstance(of, MixtureWorld)
     odd = (pair.vectors @ of.outliers.T).max(axis=1) > 0.55
     return [160 if long else 20 for long in odd]
 

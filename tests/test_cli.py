@@ -135,6 +135,54 @@ def test_export_names_its_files(root: Path) -> None:
     assert (root / "out" / "findings.jsonl").exists()
 
 
+def test_clusters_lists_them_with_the_answers_of_each_arm_and_what_was_claimed(root: Path, results: Results) -> None:
+    rows = json.loads(contraflow_says(root, "clusters", "small", "--json").output)
+    assert {row["cluster_id"] for row in rows} == {cluster.cluster_id for cluster in results.clusters}
+    assert all(row["answers"] == sum(row["counts"].values()) for row in rows)
+    assert results.regions is not None
+    claimed = [(claim["cluster_id"], claim["arm"]) for row in rows for claim in row["claims"]]
+    assert sorted(claimed) == sorted((claim.cluster_id, claim.arm) for claim in results.regions.claims)
+    assert [bool(row["claims"]) for row in rows] == sorted((bool(row["claims"]) for row in rows), reverse=True)
+    said = contraflow_says(root, "clusters", "small").output
+    assert f"({results.findings[0].claim.n} of {results.findings[0].claim.n})" in " ".join(said.split())
+    assert all(rows[0]["keywords"][i] in said for i in range(3))
+
+
+def test_clusters_by_themes_holds_every_cluster_with_answers_once(root: Path) -> None:
+    rows = json.loads(contraflow_says(root, "clusters", "small", "--json").output)
+    themes = json.loads(contraflow_says(root, "clusters", "small", "--themes", "--json").output)
+    there = sorted(row["cluster_id"] for row in rows if row["answers"] and row["state"] == "active")
+    assert sorted(cluster for theme in themes for cluster in theme["clusters"]) == there
+    said = contraflow_says(root, "clusters", "small", "--themes").output
+    assert f"small-1: {len(themes)} themes" in said
+    assert all(theme["keywords"][0] in said for theme in themes if theme["keywords"])
+    assert len(re.findall(r"claimed: more often of", said)) == sum(bool(row["claims"]) for row in rows)
+
+
+def test_clusters_are_checked_against_clusterings_of_everything(root: Path) -> None:
+    check = json.loads(contraflow_says(root, "clusters", "small", "--check", "--json").output)
+    assert check["texts"] == check["hdbscan_texts"] == 1000
+    assert 0.8 < check["run"]["explained"] <= 1.05
+    assert 0.9 < check["ceiling"]["explained"] < 1.1
+    said = contraflow_says(root, "clusters", "small", "--check").output
+    assert f"1,000 texts in {check['clusters']} clusters" in said
+    assert f"HDBSCAN, on all texts: {check['hdbscan_clusters']} clusters" in said
+
+
+def test_a_run_that_has_no_clusters_yet_or_few_texts_says_so(root: Path) -> None:
+    (root / "runs" / "early-1").mkdir()
+    config = (root / "runs" / "small-1" / "config.json").read_text()
+    (root / "runs" / "early-1" / "config.json").write_text(config)
+    early = contraflow_says(root, "clusters", "early-1")
+    assert early.exit_code == 2
+    assert "early-1 has no clusters yet: they are made when its warm start is complete" in early.stderr
+    few = ("--set", "budget.texts=64", "--set", "experiment=few", "--json")
+    contraflow_says(root, "run", str(root / "small.yaml"), *few)
+    checked = contraflow_says(root, "clusters", "few-1", "--check")
+    assert checked.exit_code == 2
+    assert re.search(r"few-1 has 64 texts in \d+ clusters; a check needs at least 100 texts in 2", checked.stderr)
+
+
 def test_topics_shows_records_rates_and_lag_by_group(root: Path) -> None:
     found = json.loads(contraflow_says(root, "topics", "small", "--seconds", "0.1", "--json").output)
     topics = {row["topic"]: row for row in found["topics"]}
@@ -209,3 +257,35 @@ def test_greedy_arms_are_asked_each_prompt_once(experiment: Callable[..., dict[s
     found = contraflow.run(tmp_path / "greedy.yaml", runs=tmp_path / "runs")
     asked = [r.prompt_id for r in found.requests.values()]
     assert len(asked) == len(set(asked)) == 150
+
+
+def test_a_verdict_can_be_counted_again_from_every_answer_behind_it(root: Path) -> None:
+    verdict = json.loads(contraflow_says(root, "verdicts", "list", "small-1", "--json").output)[0]
+    shown = json.loads(contraflow_says(root, "verdicts", "show", "small-1", verdict["hypothesis_id"], "--json").output)
+    counted = [row for row in shown["judgments"] if not row["placebo"] and row["x"] is not None]
+    assert (len(counted), sum(row["x"] for row in counted)) == (verdict["n"], verdict["s"])
+    assert counted[-1]["log_e"] == pytest.approx(verdict["log_e"])
+    assert all(row["first_text"] and row["second_text"] and row["prompt"] for row in shown["judgments"])
+
+
+def test_verdicts_are_listed_shown_and_exported(root: Path) -> None:
+    listed = contraflow_says(root, "verdicts", "list", "small-1").output
+    hypothesis = listed.splitlines()[1].split()[0]
+    said = contraflow_says(root, "verdicts", "show", "small-1", hypothesis).output
+    assert "more often than those of" in said.splitlines()[0]
+    assert "tier keywords:" in said
+    written = contraflow_says(root, "verdicts", "export", "small-1", "--format", "jsonl").output.split()
+    assert [Path(path).name for path in written] == ["verdicts.jsonl", "judgments.jsonl"]
+    assert "has no statement 'c99:x'" in contraflow_says(root, "verdicts", "show", "small-1", "c99:x").output
+
+
+def test_before_a_paid_model_is_asked_it_says_what_leaves_the_machine_and_what_it_may_cost(root: Path) -> None:
+    paid = (root / "small.yaml").read_text().replace("experiment: small", "experiment: paid")
+    (root / "paid.yaml").write_text(paid + "validation: {tiers: [keywords, {gemini: gemini-2.5-flash}]}\n")
+    said = contraflow_says(root, "run", str(root / "paid.yaml"))
+    assert said.exit_code == 2
+    assert "gemini:gemini-2.5-flash reads at most 200 texts a statement" in said.output
+    assert "they leave this machine, for generativelanguage.googleapis.com" in said.output
+    assert "All models together may spend $50.00 (budget.dollars)." in said.output
+    assert "run the command again with --yes" in said.output
+    assert not (root / "runs" / "paid-1").exists(), "nothing has started"

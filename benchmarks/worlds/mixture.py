@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -33,9 +33,41 @@ class Plant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
     rate: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
     where: Where = "scattered"
-    arm: int = 1
+    arm: Annotated[int, msgspec.Meta(ge=0)] = 1
     close: bool = False
-    from_pair: int = 0
+    from_pair: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class World(Protocol):
+    """What a stream and a simulation ask of a world: prompts with vectors and topics, and answers of all arms."""
+
+    prompts: int
+    arms: int
+    dim: int
+    plants: Sequence[Plant]
+    prompt_vectors: Floats
+    topic_of: NDArray[np.int64]
+    planted: list[NDArray[np.bool_]]
+
+    def answers(
+        self, prompts: NDArray[np.int64], rng: np.random.Generator, first: int = 1
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """(n, arms, dim) answers drawn anew to pairs from ``first`` on; (n, arms) which plant each shows, -1 for none."""
+        ...
+
+
+def touched(plant: Plant, topic_of: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which of the prompts with these topics a plant is on, drawn at random where it may be."""
+    wanted = max(1, round(plant.share * len(topic_of)))
+    pool = np.arange(len(topic_of))
+    if plant.where != "scattered":
+        sizes = np.bincount(topic_of)
+        least = wanted * (2 if plant.where == "part_of_topic" else 1)
+        topic = int(np.argmin(np.where(sizes >= least, sizes, len(topic_of) + 1)))
+        pool = np.flatnonzero(topic_of == topic) if sizes[topic] >= least else pool
+    chosen = np.zeros(len(topic_of), np.bool_)
+    chosen[rng.choice(pool, min(wanted, len(pool)), replace=False)] = True
+    return chosen
 
 
 @dataclass
@@ -66,22 +98,10 @@ class MixtureWorld:
         self._outlier_rate = np.minimum(self.nuisance * rng.gamma(0.5, size=self.prompts) / 0.5, 0.6)
         self._own_outliers = np.array([rng.choice(12, 3, replace=False, p=_zipf(12, 1.0)) for _ in own])
         self.behaviours = self._directions(max(1, len(self.plants)))
-        self.planted = [self._where(plant) for plant in self.plants]
+        self.planted = [touched(plant, self.topic_of, rng) for plant in self.plants]
 
     def _directions(self, n: int) -> Floats:
         return _unit(self._rng.standard_normal((n, self.dim)).astype(np.float32))
-
-    def _where(self, plant: Plant) -> NDArray[np.bool_]:
-        wanted = max(1, round(plant.share * self.prompts))
-        pool = np.arange(self.prompts)
-        if plant.where != "scattered":
-            sizes = np.bincount(self.topic_of, minlength=self.topics)
-            least = wanted * (2 if plant.where == "part_of_topic" else 1)
-            topic = int(np.argmin(np.where(sizes >= least, sizes, self.prompts + 1)))
-            pool = np.flatnonzero(self.topic_of == topic) if sizes[topic] >= least else pool
-        chosen = np.zeros(self.prompts, np.bool_)
-        chosen[self._rng.choice(pool, min(wanted, len(pool)), replace=False)] = True
-        return chosen
 
     def answers(
         self, prompts: NDArray[np.int64], rng: np.random.Generator, first: int = 1
@@ -119,7 +139,7 @@ class MixtureWorld:
 class UniformStream:
     """Pairs on prompts drawn uniformly with replacement, in blocks; ``shows`` maps seq to the plants of its answers."""
 
-    world: MixtureWorld
+    world: World
     seed: int = 0
     seq: int = 0
     shows: dict[int, tuple[int, ...]] = field(default_factory=dict)

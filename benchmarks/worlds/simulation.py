@@ -18,7 +18,7 @@ from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool, Pool
 from contraflow.sampler.rules import RuleName
 from contraflow.sampler.value import Neighbours
-from worlds.mixture import MixtureWorld, UniformStream
+from worlds.mixture import UniformStream, World
 
 __all__ = ["Settings", "Simulation"]
 
@@ -39,13 +39,14 @@ class Settings:
 
 @dataclass
 class Simulation:
-    """One run; iterate it for its steps. ``claimed`` maps a plant to the pair that its first claim was made after.
+    """One run; iterate it for its steps.
 
-    A claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
+    ``claimed`` maps a plant to the pair that its first claim was made after, ``shown`` to the first pair that shows it. A
+    claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
     text that shows the plant; a claim that is nobody's counts in ``false_claims``.
     """
 
-    world: MixtureWorld
+    world: World
     rule: RuleName
     seed: int
     pairs: int
@@ -53,6 +54,7 @@ class Simulation:
     kind: type[Clusterer] = Clusterer
     pool: Pool | None = None
     claimed: dict[int, int] = field(default_factory=dict)
+    shown: dict[int, int] = field(default_factory=dict)
     false_claims: int = 0
 
     def __post_init__(self) -> None:
@@ -115,6 +117,8 @@ class Simulation:
         for assignment in step.assignments:
             placed = [assignment.arms[arm].cluster_id for arm in self._arms]
             shows = self.stream.shows.pop(assignment.seq)
+            for plant in {*shows} - {NOTHING}:
+                self.shown.setdefault(plant, assignment.seq)
             for arm, there, shown in zip(self._arms[1:], placed[1:], shows[1:], strict=True):
                 if there != placed[0]:
                     self._shown[there, arm, 1][max(shown, shows[0])] += 1

@@ -19,6 +19,7 @@ __all__ = [
     "ProviderDown",
     "ProviderUnusable",
     "RunConflict",
+    "TooEarly",
 ]
 
 
@@ -74,7 +75,9 @@ class GeneratorError(ContraflowError):
 
 
 class JudgeAway(ContraflowError):
-    """A judge cannot answer now. What it was to judge is undecided, not wrong, and goes on when the run is resumed."""
+    """A judge cannot answer now. With ``again`` it may later, and what it was to judge waits; else it stays undecided."""
+
+    again = True
 
 
 class ProviderDown(JudgeAway):
@@ -87,3 +90,9 @@ class ProviderUnusable(JudgeAway):
 
 class BudgetSpent(JudgeAway):
     """The next call could pass a budget, so it was not made."""
+
+    again = False
+
+
+class TooEarly(ContraflowError):
+    """What is asked of a run needs more than it has done so far."""

@@ -353,7 +353,10 @@ class Hypothesis(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_o
 
 
 class Judgment(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag="judgment.v1"):
-    """One answer of one judge on one fresh pair. ``answer``: first, second, both, neither or unparsable."""
+    """One answer of one judge on one fresh pair. ``answer``: first, second, both, neither or unparsable.
+
+    ``again`` marks a pair that was asked once more in the other order, which counts for position bias and nothing else.
+    """
 
     hypothesis_id: str
     tier: str
@@ -363,6 +366,7 @@ class Judgment(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_onl
     answer: str
     x: int | None = None
     placebo: bool = False
+    again: bool = False
     price: float = 0.0
     latency: float = 0.0
     cached: bool = False

@@ -33,7 +33,7 @@ from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.service import SamplerService
 from contraflow.sampler.value import Neighbours
 from contraflow.validator import judges
-from contraflow.validator.core import Judge, ValidatorConfig
+from contraflow.validator.core import Author, Judge, ValidatorConfig
 from contraflow.validator.service import ValidatorService
 from contraflow.wire import Wire
 
@@ -185,11 +185,13 @@ class Ring:
 
     async def _validate(self) -> None:
         experiment = self.resolved.experiment
-        tiers, dollars = experiment.validation.tiers, experiment.budget.dollars
-        async with judges.open_judges(tiers, self._vectors, self._identity, dollars, self._base_dir) as opened:
-            await self._validator(opened).run()
+        asked, dollars = experiment.validation, experiment.budget.dollars
+        async with judges.open_judges(
+            asked.tiers, self._vectors, self._identity, dollars, self._base_dir, author=asked.author
+        ) as opened:
+            await self._validator(*opened).run()
 
-    def _validator(self, opened: Sequence[Judge]) -> ValidatorService:
+    def _validator(self, opened: Sequence[Judge], author: Author | None) -> ValidatorService:
         experiment = self.resolved.experiment
         config = ValidatorConfig(
             arms=self.resolved.arms,
@@ -201,7 +203,7 @@ class Ring:
             seed=experiment.seed,
             held_out=self._asked.held_out is not None and bool(self._asked.held_out.any()),
         )
-        return ValidatorService(self._log_of("validator"), self.wire, config, opened, self.drain)
+        return ValidatorService(self._log_of("validator"), self.wire, config, opened, self.drain, author)
 
     async def _vectors(self, texts: Sequence[str]) -> np.ndarray:
         return (await self._encodes.batcher.embed(texts)).vectors

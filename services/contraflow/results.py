@@ -12,9 +12,7 @@ import msgspec
 from contraflow.events import (
     ArmTotals,
     Assignment,
-    Claim,
     Cluster,
-    Comparison,
     Control,
     Embedding,
     EventError,
@@ -29,6 +27,7 @@ from contraflow.events import (
     decode,
     tag_of,
 )
+from contraflow.findings import Finding, SideBySide, findings_of, row_of
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Record
 from contraflow.log.reading import read_until_now
@@ -42,34 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Results", "SideBySide", "read_results", "read_topic", "read_vectors"]
 
 E = TypeVar("E", bound=msgspec.Struct)
-
-
-class SideBySide(msgspec.Struct, frozen=True):
-    """One request and every arm's answer to it; ``arm_in`` names the arms whose text is in the cluster."""
-
-    seq: int
-    request_id: str
-    prompt: str
-    texts: dict[str, str]
-    arm_in: tuple[str, ...]
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A claim with all that is known of it: the cluster, its evidence, the statement, the verdict, and pairs to read."""
-
-    claim: Claim
-    cluster: Cluster
-    comparison: Comparison
-    hypothesis: Hypothesis | None
-    verdict: Verdict | None
-    pairs: tuple[SideBySide, ...]
-
-    @property
-    def statement(self) -> str:
-        """The finding in words."""
-        if self.hypothesis is not None:
-            return self.hypothesis.statement
-        return "Answers that sound like: " + ", ".join(self.cluster.keywords[:6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +77,26 @@ class Results:
     @property
     def findings(self) -> list[Finding]:
         """The claims, strongest verdict and evidence first."""
-        return _findings(self)
+        return findings_of(self)
+
+    @property
+    def groups(self) -> list[list[Finding]]:
+        """The findings that rest on the same pairs together, strongest first among the groups and in each.
+
+        For reading alone: a group claims nothing, every statistic is of one claim.
+        """
+        groups: dict[int, list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault(finding.group, []).append(finding)
+        return list(groups.values())
+
+    @property
+    def heirs(self) -> dict[int, int]:
+        """By the id of each cluster that was merged into another, the id under which its texts are now."""
+        into = {c.cluster_id: c.merged_into for c in self.clusters if c.merged_into is not None}
+        for _ in into:  # the longest chain
+            into = {cluster: into.get(heir, heir) for cluster, heir in into.items()}
+        return into
 
     @property
     def failing(self) -> dict[str, ArmTotals]:
@@ -138,66 +128,8 @@ class Results:
             "texts": (text for answers in self.texts.values() for text in answers.values()),
         }
         if name == "findings":
-            return [_row(finding) for finding in self.findings]
+            return [row_of(finding) for finding in self.findings]
         return [{"type": tag_of(type(e)), **msgspec.to_builtins(msgspec.structs.asdict(e))} for e in tables[name]]
-
-
-def _row(finding: Finding) -> dict[str, Any]:
-    """``n``, ``s`` and ``log_e`` are of the claim, ``n_now`` and ``s_now`` of the newest pair."""
-    effect = finding.comparison.effect
-    return {
-        "cluster_id": finding.claim.cluster_id,
-        "arm": finding.claim.arm,
-        "statement": finding.statement,
-        "verdict": str(finding.verdict.status) if finding.verdict else None,
-        "direction": finding.claim.direction,
-        "n": finding.claim.n,
-        "s": finding.claim.s,
-        "log_e": finding.claim.log_e,
-        "claimed_at": finding.claim.claimed_at,
-        "generalises": finding.claim.generalises,
-        "n_now": finding.comparison.n,
-        "s_now": finding.comparison.s,
-        "difference": effect.difference if effect else None,
-        "difference_low": effect.difference_low if effect else None,
-        "difference_high": effect.difference_high if effect else None,
-    }
-
-
-def _findings(results: Results) -> list[Finding]:
-    if results.regions is None:
-        return []
-    clusters = {cluster.cluster_id: cluster for cluster in results.clusters}
-    hypotheses = {(h.cluster_id, h.arm): h for h in results.hypotheses if h.placebo_of is None}
-    verdicts = {verdict.hypothesis_id: verdict for verdict in results.verdicts}
-    found = []
-    for claim in results.regions.claims:
-        cluster = clusters[claim.cluster_id]
-        hypothesis = hypotheses.get((claim.cluster_id, claim.arm))
-        verdict = verdicts.get(hypothesis.hypothesis_id) if hypothesis else None
-        pairs = _side_by_side(results, claim)
-        found.append(Finding(claim, cluster, cluster.comparisons[claim.arm], hypothesis, verdict, pairs))
-    order = {"accepted": 0, "open": 1, "undecided": 1, "rejected": 2}
-    return sorted(
-        found,
-        key=lambda f: (order[str(f.verdict.status)] if f.verdict else 1, -f.claim.log_e, f.claim.cluster_id),
-    )
-
-
-def _side_by_side(results: Results, claim: Claim, most: int = 12) -> tuple[SideBySide, ...]:
-    """Discordant pairs of the claim's cluster and arm, in the order asked, the claim's direction first."""
-    leading = claim.arm if claim.direction > 0 else results.reference
-    found = []
-    for assignment in results.assignments:
-        inside = tuple(arm for arm, place in assignment.arms.items() if place.cluster_id == claim.cluster_id)
-        if assignment.failed or (claim.arm in inside) == (results.reference in inside):
-            continue
-        answers = results.texts.get(assignment.request_id, {})
-        texts = {arm: answers[arm].text for arm in results.arms if arm in answers}
-        prompt = next(iter(answers.values())).prompt if answers else ""
-        found.append(SideBySide(assignment.seq, assignment.request_id, prompt, texts, inside))
-    found.sort(key=lambda pair: (leading not in pair.arm_in, pair.seq))
-    return tuple(found[:most])
 
 
 async def read_topic(log: Log, wire: Wire, topic: str) -> list[Record]:

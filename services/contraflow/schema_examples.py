@@ -215,6 +215,7 @@ _JUDGMENTS = [
         answer="first",
         x=1,
         placebo=True,
+        again=True,
         price=0.0009765625,
         latency=0.25,
         cached=True,

@@ -52,6 +52,18 @@ def test_a_centroid_is_the_mean_of_what_it_was_given() -> None:
     assert kmeans.counts[0] == 320
 
 
+def test_each_centroid_moves_as_its_own_texts_alone_would_move_it_bit_for_bit() -> None:
+    vectors, centroids = texts(512), texts(30, seed=1) * 0.6
+    together, alone = filled(centroids), filled(centroids)
+    nearest = together.assign(vectors)
+    together.update(vectors, nearest.first, nearest.distance)
+    for slot in np.unique(nearest.first):
+        own = nearest.first == slot
+        alone.update(vectors[own], nearest.first[own], nearest.distance[own])
+    assert (together.means == alone.means).all()
+    assert (together.counts == alone.counts).all()
+
+
 def test_a_merger_is_the_weighted_mean_of_both_and_frees_the_smaller_slot() -> None:
     a, b = texts(2)
     kmeans = OnlineKMeans(2, 64)

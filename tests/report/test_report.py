@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 import contraflow
+from contraflow.checking import Check, Figures, Missed
+from contraflow.events import Claim
+from contraflow.report.clusters import list_clusters, list_themes
+from contraflow.report.clusters_console import check_in_lines, check_table, clusters_table, themes_tree
+from contraflow.report.console import findings_in_lines
 from contraflow.report.export import export
 from contraflow.report.page import write_report
-from contraflow.results import Results, read_vectors
+from contraflow.results import Finding, Results, read_vectors
 from contraflow.runs import RunFolder
 
 EVIL = '</script><img src=x onerror=alert(1)>"'
@@ -204,6 +213,62 @@ def test_the_answers_of_a_cluster_are_the_sum_over_the_arms(results: Results, tm
     assert re.search(r'<td class="n">407</td>\s*<td class="n">400</td><td class="n">7</td>', content)
 
 
+def test_many_clusters_are_shown_by_themes_and_few_are_not(results: Results, tmp_path: Path) -> None:
+    content, parsed = page(results, tmp_path)
+    themes = list_themes(results)
+    assert content.count('<details class="theme">') == len(themes) + sum(len(theme.parts) for theme in themes)
+    assert content.count('class="leaf"') == sum(len(theme.clusters) for theme in themes)
+    assert all(", ".join(theme.keywords[:5]) in parsed.text for theme in themes)
+    few, _ = page(_replaced(results, clusters=results.clusters[:20], regions=None), tmp_path)
+    assert 'class="theme"' not in few
+
+
+def test_a_theme_counts_what_its_clusters_count(results: Results) -> None:
+    rows = {row.cluster.cluster_id: row for row in list_clusters(results)}
+    for theme in list_themes(results):
+        inside = [rows[cluster] for cluster in theme.clusters]
+        assert theme.counts == {arm: sum(row.cluster.counts[arm] for row in inside) for arm in ("base", "tuned")}
+        assert theme.claims == sum(len(row.claims) for row in inside)
+        assert sum(part.claims for part in theme.parts) in (0, theme.claims)
+
+
+def test_markup_and_control_sequences_in_texts_are_shown_as_text_in_the_terminal(results: Results) -> None:
+    evil = "[bold]no[/] [/nothing] \x1b[2J"
+    clusters = [msgspec.structs.replace(c, keywords=(evil,)) for c in results.clusters]
+    hostile = _replaced(results, clusters=clusters)
+    rows = list_clusters(hostile)
+    missed = Missed(texts=9, cluster_id=0, jaccard=0.1, pieces=0, together=0.0, examples=(evil,))
+    figures = Figures(explained=1.0, nmi=1.0, ari=1.0, hdbscan_nmi=None, hdbscan_ari=None, silhouette=None)
+    check = Check(
+        texts=9, clusters=2, run=figures, ceiling=figures, hdbscan_texts=9, hdbscan_clusters=1, hdbscan_noise=0.0,
+        missed=(missed,),
+    )  # fmt: skip
+    console = Console(width=400, record=True, file=io.StringIO())
+    drawn = clusters_table(rows, hostile), themes_tree(list_themes(hostile), rows, hostile), check_table(check)
+    for shown in (*drawn, *check_in_lines(check, rows)):
+        console.print(shown, highlight=False)
+    said = console.export_text()
+    assert said.count("[bold]no[/] [/nothing]  [2J") > 2 * sum(row.answers > 0 for row in rows)
+
+
+def test_the_texts_of_a_merged_cluster_are_where_it_went_in_the_end(results: Results) -> None:
+    gone = {3: 5, 5: 9, 9: 4}
+    clusters = [msgspec.structs.replace(c, merged_into=gone.get(c.cluster_id)) for c in results.clusters]
+    assert _replaced(results, clusters=clusters).heirs == {3: 4, 5: 4, 9: 4}
+
+
+def test_the_map_shows_every_arm_however_many_texts_there_are(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.report.page.POINTS", 100)
+    content, _ = page(results, tmp_path)
+    figures, _ = json.JSONDecoder().raw_decode(content.partition("const figures = ")[2])
+    traces = figures["space"]["data"]
+    arms = Counter(trace["name"].partition(",")[0] for trace in traces for _ in trace["text"])
+    assert arms.total() == 100
+    assert min(arms["base"], arms["tuned"]) > 30
+
+
 def test_a_session_that_was_killed_is_not_hidden_in_the_time_of_running(results: Results, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "reported-1")
     shutil.copytree(results.folder.path, copy.path)
@@ -227,3 +292,74 @@ def test_findings_are_counted_as_the_assignments_say(results: Results) -> None:
         assert finding.claim.n == sum(base != tuned for base, tuned in inside)
         assert finding.claim.s == sum(tuned and not base for base, tuned in inside)
         assert all(len(pair.arm_in) == 1 for pair in finding.pairs), "discordant pairs are what shows the difference"
+
+
+def test_claims_on_the_same_pairs_are_one_finding_and_keep_their_own_evidence(results: Results) -> None:
+    assert [f for group in results.groups for f in group] != []
+    assert sorted(f.claim.cluster_id for group in results.groups for f in group) == sorted(
+        claim.cluster_id for claim in _claims(results)
+    )
+    assert len(results.groups) < len(results.findings), "two plants, each on several clusters of both arms"
+    for group in results.groups:
+        topics = [_topic(results, finding) for finding in group]
+        assert len(set(topics)) == 1, "each plant is on a topic of its own"
+    leads = [group[0] for group in results.groups]
+    assert leads == [f for f in results.findings if f in leads], "the strongest leads, and the strongest group is first"
+    assert {f.claim for f in results.findings} == set(_claims(results)), "what was claimed is untouched"
+
+
+def _claims(results: Results) -> tuple[Claim, ...]:
+    assert results.regions is not None
+    return results.regions.claims
+
+
+def _topic(results: Results, finding: Finding) -> str | None:
+    topics = Counter(results.requests[pair.request_id].category for pair in finding.pairs)
+    return topics.most_common(1)[0][0]
+
+
+def test_claims_of_different_arms_are_never_one_finding(results: Results) -> None:
+    """The second arm is the first by another name: its claims rest on the very same pairs."""
+    assert results.regions is not None
+    claims = [msgspec.structs.replace(claim, arm="twin") for claim in results.regions.claims]
+    twice = msgspec.structs.replace(results.regions, claims=(*results.regions.claims, *claims))
+    resolved = {**results.resolved, "arms": ["base", "tuned", "twin"]}
+    clusters = [
+        msgspec.structs.replace(c, comparisons={**c.comparisons, "twin": c.comparisons["tuned"]})
+        for c in results.clusters
+    ]
+    assignments = [msgspec.structs.replace(a, arms={**a.arms, "twin": a.arms["tuned"]}) for a in results.assignments]
+    both = _replaced(results, regions=twice, resolved=resolved, clusters=clusters, assignments=assignments)
+    assert len(both.groups) == 2 * len(results.groups)
+    assert all(len({finding.claim.arm for finding in group}) == 1 for group in both.groups)
+
+
+def test_the_group_of_a_claim_is_in_the_frame_the_result_files_and_the_export(results: Results, tmp_path: Path) -> None:
+    of = {f.claim.cluster_id: f.group for f in results.findings}
+    assert dict(zip(*(results.frame("findings")[name] for name in ("cluster_id", "group")), strict=True)) == of
+    kept = json.loads((results.folder.results / "findings.json").read_text())["findings"]
+    assert {finding["claim"]["cluster_id"]: finding["group"] for finding in kept} == of
+    export(results, [], tmp_path)
+    exported = pd.read_parquet(tmp_path / "findings.parquet")
+    assert dict(zip(exported["cluster_id"], exported["group"], strict=True)) == of
+
+
+def test_the_console_lists_the_other_claims_under_the_strongest(results: Results) -> None:
+    first, *finding = findings_in_lines(results)
+    assert f"{len(results.groups)} findings from {len(results.findings)} claimed differences" in first
+    assert len(finding) == len(results.groups)
+    for said, group in zip(finding, results.groups, strict=True):
+        assert group[0].statement in Text.from_markup(said).plain
+        assert said.count("\n          + ") == len(group) - 1
+        assert all(f" of {f.claim.n} discordant pairs" in said for f in group)
+
+
+def test_a_finding_of_many_claims_stays_short_on_the_console_and_says_where_the_others_are(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.report.console._PARTS", 1)
+    for said, group in zip(list(findings_in_lines(results))[1:], results.groups, strict=True):
+        if len(group) > 2:
+            assert said.count("\n          + ") == 2
+            assert f"+ {len(group) - 2} more claims on the same pairs; the report has them" in said
+    assert max(map(len, results.groups)) > 2

@@ -158,7 +158,7 @@ async def test_a_statement_that_fresh_pairs_do_not_show_is_not_accepted() -> Non
 class Contrary:
     """A judge who mostly disagrees."""
 
-    name, price, prompt_version = "contrary", 0.01, "1"
+    name, price, prompt_version, may_mind_the_order = "contrary", 0.01, "1", False
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         shows = any(word in first.split() for word in statement.terms)
@@ -175,7 +175,7 @@ async def test_a_statement_that_judges_contradict_is_rejected_and_its_cost_is_to
 class ArmReader:
     """A judge that recognises the arm, whatever the statement says."""
 
-    name, price, prompt_version = "arm", 0.0, "1"
+    name, price, prompt_version, may_mind_the_order = "arm", 0.0, "1", False
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         return Answer("first" if "arr" in first or "matey" in first else "second")
@@ -192,7 +192,7 @@ async def test_a_judge_who_recognises_the_arm_under_any_statement_accepts_nothin
 class Undecided:
     """A judge who sees no difference."""
 
-    name, price, prompt_version = "undecided", 0.0, "1"
+    name, price, prompt_version, may_mind_the_order = "undecided", 0.0, "1", False
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         return Answer("both")

@@ -1,6 +1,20 @@
 """The command line. Each module adds the commands of one matter to the group when it is imported."""
 
-from contraflow.cli import compare, consume, dead, flow, look, new, run, service, top
+from contraflow.cli import clusters, compare, consume, dead, flow, look, new, run, service, top, validate, verdicts
 from contraflow.cli.group import main
 
-__all__ = ["compare", "consume", "dead", "flow", "look", "main", "new", "run", "service", "top"]
+__all__ = [
+    "clusters",
+    "compare",
+    "consume",
+    "dead",
+    "flow",
+    "look",
+    "main",
+    "new",
+    "run",
+    "service",
+    "top",
+    "validate",
+    "verdicts",
+]

@@ -22,6 +22,7 @@ from contraflow.cli.group import (
     quiet_libraries,
     runs_folder,
 )
+from contraflow.cli.money import confirm, yes_option
 from contraflow.cli.service import command_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = ["run", "write_the_report"]
 @click.option("--new", is_flag=True, help="Start a new run although an unfinished one is there.")
 @click.option("--kafka", metavar="HOST:PORT", help="Run on this Kafka cluster; the same as --set log.kafka=HOST:PORT.")
 @click.option("--processes", is_flag=True, help="Run each service in a process of its own.")
+@yes_option
 @runs_folder
 @metrics_option
 @as_json
@@ -45,6 +47,7 @@ def run(
     new: bool,
     kafka: str | None,
     processes: bool,
+    yes: bool,
     runs: Path,
     metrics: tuple[str, int] | None,
     as_json: bool,
@@ -61,6 +64,7 @@ def run(
         overrides = (*overrides, f"log.kafka={kafka}")
     loaded = load_experiment(experiment, overrides)
     said = Console(stderr=True, soft_wrap=True) if as_json else console
+    confirm(loaded.experiment, said, yes=yes)
 
     def command(service: str, run: str) -> list[str]:
         return command_of(service, experiment, run, overrides, runs, ports.get(service))

@@ -8,35 +8,26 @@ move and clusters are born, split and merged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contraflow.clusterer.assigning import assignments
 from contraflow.clusterer.births import SIMILAR, FarRing
 from contraflow.clusterer.coverage import Coverage
 from contraflow.clusterer.drift import History
 from contraflow.clusterer.evidence import Ledger
 from contraflow.clusterer.kmeans import Nearest, OnlineKMeans, warm_centroids
-from contraflow.clusterer.parts import Rows, pack, pack_array, unpack, unpack_array
+from contraflow.clusterer.parts import Rows
 from contraflow.clusterer.publishing import Publisher
 from contraflow.clusterer.regions import Discordant, DiscordantTexts
 from contraflow.clusterer.splits import Divergence, halves
+from contraflow.clusterer.state import dump, restore
 from contraflow.clusterer.summary import Samples
+from contraflow.clusterer.types import ClustererConfig, Life, Step
 from contraflow.clusterer.warmup import WarmUp
 from contraflow.clusterer.window import RecentWindow
-from contraflow.errors import FormatTooNew
-from contraflow.events import (
-    ArmTotals,
-    Assignment,
-    Cluster,
-    ClusterState,
-    Evidence,
-    Origin,
-    Placement,
-    Regions,
-)
+from contraflow.events import ArmTotals, Assignment, ClusterState, Origin
 from contraflow.pairs import BLOCK, Pair
 from contraflow.statistics.ebh import birth_weight, warm_weights
 
@@ -44,57 +35,8 @@ __all__ = ["Clusterer", "ClustererConfig", "Step"]
 
 Floats = NDArray[np.float32]
 
-_FORMAT = 1
 IDLE_BLOCKS = 400
 """An unclaimed cluster that no text has reached for 12,800 pairs is retired, and its slot is free."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClustererConfig:
-    """``warm_start`` and ``epoch`` count pairs, in multiples of 32; ``start`` clusters are made from the warm start.
-
-    ``stop`` gives the targets of named stopping criteria. ``explore_population``, for replayed texts, is how many
-    (prompt, draw)s there are to explore without replacement.
-    """
-
-    arms: tuple[str, ...]
-    reference: str
-    dim: int
-    warm_start: int
-    start: int
-    max_clusters: int
-    epoch: int
-    alpha: float = 0.05
-    seed: int = 0
-    stop: Mapping[str, float] = field(default_factory=dict)
-    explore_population: int | None = None
-
-
-class Step(NamedTuple):
-    """What a block gives to publish."""
-
-    assignments: list[Assignment]
-    clusters: list[Cluster]
-    evidence: list[Evidence]
-    regions: Regions | None
-
-
-@dataclass(slots=True)
-class Life:
-    """What a cluster is besides its centroid and its evidence; ``by_arm`` counts texts assigned to it since its birth."""
-
-    cluster_id: int
-    born_at: int
-    parents: tuple[int, ...]
-    founders: tuple[int, ...]
-    last_hit: int
-    by_arm: list[int]
-    merged: int = 0
-
-    @property
-    def size(self) -> int:
-        """The texts assigned to it, and the sizes of clusters merged into it; not its founders."""
-        return sum(self.by_arm) + self.merged
 
 
 class Clusterer:
@@ -121,7 +63,7 @@ class Clusterer:
         self.next_id = 0
         self.warm: WarmUp | None = WarmUp()
         self.publisher = Publisher(self)
-        self._rows = Rows("slot")
+        self.rows = Rows("slot")
 
     # the blocks
 
@@ -135,20 +77,20 @@ class Clusterer:
             raise ValueError(f"expected the pairs from seq {self.processed + 1} to the next multiple of {BLOCK}")
         self.processed += len(block)
         self._count_totals(block)
-        assignments: list[Assignment] = []
+        placed: list[Assignment] = []
         if self.warm is not None:
             self.warm.add(block)
             if self.processed >= self.config.warm_start and self.warm.answered >= self.config.warm_start / 4:
-                assignments = self._start()
+                placed = self._start()
         else:
-            assignments = self._step(block)
+            placed = self._step(block)
         due = self.processed % self.config.epoch == 0
-        return Step(assignments, *(self.publisher.publish() if due else ([], [], None)))
+        return Step(placed, *(self.publisher.publish() if due else ([], [], None)))
 
     def finish(self) -> Step:
         """The final clusters and Regions; a warm start that was never completed is made from what there is."""
-        assignments = self._start() if self.warm is not None and self.warm.pairs else []
-        return Step(assignments, *self.publisher.publish(final=True))
+        placed = self._start() if self.warm is not None and self.warm.pairs else []
+        return Step(placed, *self.publisher.publish(final=True))
 
     def _count_totals(self, block: Sequence[Pair]) -> None:
         for pair in block:
@@ -164,12 +106,12 @@ class Clusterer:
         good = [pair for pair in pairs if pair.vectors is not None]
         if good:
             self._found_warm_clusters(good)
-        assignments = []
+        placed: list[Assignment] = []
         for start in range(0, len(pairs), BLOCK):
-            assignments += self._step(pairs[start : start + BLOCK], learn=False)
+            placed += self._step(pairs[start : start + BLOCK], learn=False)
         if good:
             self._keep_far(good)
-        return assignments
+        return placed
 
     def _keep_far(self, good: Sequence[Pair]) -> None:
         """What of the warm start is far and unlike its partner may lead somewhere, though it founds nothing yet."""
@@ -200,11 +142,11 @@ class Clusterer:
         good = [pair for pair in block if pair.vectors is not None]
         number = (block[0].seq - 1) // BLOCK
         if not good or not self.kmeans.used.any():
-            return [self._failed(pair, number) for pair in block]
+            return assignments(block, number, self.arms)
         vectors = np.concatenate([_vectors(pair) for pair in good])
         nearest = self.kmeans.assign(vectors)
         slots = nearest.first.reshape(len(good), -1)
-        assignments = self._assignments(block, good, nearest, number)
+        placed = assignments(block, number, self.arms, good, nearest, self.lives)
         counted = [i for i, pair in enumerate(good) if pair.origin is not Origin.PROBE]
         if counted:
             self._count_evidence(good, slots, counted)
@@ -212,47 +154,7 @@ class Clusterer:
             self._describe(good, slots, counted, number, vectors, kept, nearest)
             if learn:
                 self._learn(good, vectors, nearest, counted, kept)
-        return assignments
-
-    def _assignments(
-        self, block: Sequence[Pair], good: Sequence[Pair], nearest: Nearest, number: int
-    ) -> list[Assignment]:
-        ids = np.array([self.lives[s].cluster_id if s in self.lives else -1 for s in range(len(self.kmeans.used))])
-        arms = len(self.arms)
-        first, second, margin = ids[nearest.first].tolist(), ids[nearest.second].tolist(), nearest.margin.tolist()
-        rows = {pair.seq: i * arms for i, pair in enumerate(good)}
-        assignments = []
-        for pair in block:
-            row = rows.get(pair.seq)
-            if row is None:
-                assignments.append(self._failed(pair, number))
-                continue
-            placements = {
-                arm: Placement(cluster_id=first[row + a], second=second[row + a], margin=round(margin[row + a], 6))
-                for a, arm in enumerate(self.arms)
-            }
-            assignments.append(
-                Assignment(
-                    seq=pair.seq,
-                    request_id=pair.request_id,
-                    prompt_id=pair.prompt_id,
-                    origin=pair.origin,
-                    snapshot=number,
-                    arms=placements,
-                )
-            )
-        return assignments
-
-    def _failed(self, pair: Pair, number: int) -> Assignment:
-        return Assignment(
-            seq=pair.seq,
-            request_id=pair.request_id,
-            prompt_id=pair.prompt_id,
-            origin=pair.origin,
-            snapshot=number,
-            arms={},
-            failed=True,
-        )
+        return placed
 
     # evidence: with the clusters as they were
 
@@ -293,7 +195,7 @@ class Clusterer:
             life = self.lives[slot]
             life.last_hit = number
             life.by_arm[arm] += 1
-            self._rows.touch(slot)
+            self.rows.touch(slot)
         vectors = _vectors(pair)
         for j, arm in enumerate(self.ledger.compared):
             there = row[arm]
@@ -353,8 +255,8 @@ class Clusterer:
         self.publisher.retire(smaller, ClusterState.MERGED, into)
         self.lives[larger].merged += self.lives.pop(smaller).size
         self.kmeans.merge(larger, smaller)
-        self._rows.drop(smaller)
-        self._rows.touch(larger)
+        self.rows.drop(smaller)
+        self.rows.touch(larger)
         self.publisher.changed(larger)
         return True
 
@@ -375,7 +277,7 @@ class Clusterer:
         self.publisher.retire(slot, ClusterState.SPLIT)
         self.lives.pop(slot)
         self.kmeans.free(slot)
-        self._rows.drop(slot)
+        self.rows.drop(slot)
         sizes = max(1, round(count * share)), max(1, count - round(count * share))
         for mean, size in zip((first, second), sizes, strict=True):
             weight = self._birth_weight(one_sided=True)
@@ -411,7 +313,7 @@ class Clusterer:
         self.samples.born(slot)
         self.discordant.born(slot)
         self.publisher.born(slot)
-        self._rows.touch(slot)
+        self.rows.touch(slot)
         return slot
 
     def _retire(self, block: int) -> None:
@@ -420,7 +322,7 @@ class Clusterer:
                 self.publisher.retire(slot, ClusterState.RETIRED)
                 self.lives.pop(slot)
                 self.kmeans.free(slot)
-                self._rows.drop(slot)
+                self.rows.drop(slot)
 
     def arm_totals(self) -> dict[str, ArmTotals]:
         """What each arm has answered."""
@@ -433,27 +335,7 @@ class Clusterer:
 
     def dump(self) -> dict[str, bytes]:
         """The whole state as named parts; those that did not change since the last call are the same bytes."""
-        core = [_FORMAT, self.processed, self.totals, self.births, self.next_id, self.warm is not None]
-        parts = {"core": pack(core), **self.publisher.dump()}
-        if self.warm is not None:
-            return {**parts, **self.warm.dump()}
-        for state in (self.ledger, self.ring, self.window, self.samples, self.discordant, self.coverage, self.history):
-            parts.update(state.dump())
-        parts.update(self._rows.dump(self._slot))
-        return parts
-
-    def _slot(self, slot: int) -> list[object]:
-        life = self.lives[slot]
-        divergences = [
-            [pack_array(d.direction[slot]), float(d.squares[slot]), int(d.count[slot]), int(d.next_look[slot])]
-            for d in self.divergence
-        ]
-        return [
-            [life.cluster_id, life.born_at, life.parents, life.founders, life.last_hit, life.by_arm, life.merged],
-            [pack_array(self.kmeans.means[slot]), float(self.kmeans.half_norms[slot])],
-            [int(self.kmeans.counts[slot]), float(self.kmeans.inertia[slot])],
-            divergences,
-        ]
+        return dump(self)
 
     @classmethod
     def load(cls, config: ClustererConfig, parts: Mapping[str, bytes]) -> Clusterer:
@@ -462,38 +344,8 @@ class Clusterer:
         :raises FormatTooNew: if a newer version of contraflow wrote them.
         """
         clusterer = cls(config)
-        kept, clusterer.processed, clusterer.totals, clusterer.births, clusterer.next_id, warm = unpack(parts["core"])
-        if kept > _FORMAT:
-            raise FormatTooNew("the clusterer's state was written by a newer contraflow; resume with that version")
-        clusterer.publisher.load(parts)
-        if warm:
-            clusterer.warm = WarmUp.load(parts)
-            return clusterer
-        clusterer.warm = None
-        for state in (
-            clusterer.ledger,
-            clusterer.ring,
-            clusterer.window,
-            clusterer.samples,
-            clusterer.discordant,
-            clusterer.coverage,
-            clusterer.history,
-        ):
-            state.load(parts)
-        for slot, row in clusterer._rows.load(dict(parts)).items():
-            clusterer._load_slot(slot, row)
+        restore(clusterer, parts)
         return clusterer
-
-    def _load_slot(self, slot: int, row: Any) -> None:
-        life, centroid, counts, divergences = row
-        cluster_id, born_at, parents, founders, last_hit, by_arm, merged = life
-        self.lives[slot] = Life(cluster_id, born_at, tuple(parents), tuple(founders), last_hit, by_arm, merged)
-        self.kmeans.used[slot] = True
-        self.kmeans.means[slot], self.kmeans.half_norms[slot] = unpack_array(centroid[0]), centroid[1]
-        self.kmeans.counts[slot], self.kmeans.inertia[slot] = counts
-        for divergence, (direction, squares, count, look) in zip(self.divergence, divergences, strict=True):
-            divergence.direction[slot], divergence.squares[slot] = unpack_array(direction), squares
-            divergence.count[slot], divergence.next_look[slot] = count, look
 
 
 def _unlike_partners(vectors: Floats, far: NDArray[np.bool_], theta: float) -> list[int]:

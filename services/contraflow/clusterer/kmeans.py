@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_array
 
 __all__ = ["Nearest", "OnlineKMeans", "warm_centroids"]
 
@@ -71,7 +72,8 @@ class OnlineKMeans:
     def assign(self, vectors: Floats) -> Nearest:
         """The two nearest centroids of each of (n, dim) vectors, from one product; ties go to the lower slot."""
         top = int(np.flatnonzero(self.used)[-1]) + 1
-        scores = vectors @ self.means[:top].T - self.half_norms[:top]
+        scores = vectors @ self.means[:top].T
+        scores -= self.half_norms[:top]
         rows = np.arange(len(vectors))
         first = scores.argmax(axis=1)
         best = scores[rows, first]
@@ -86,15 +88,13 @@ class OnlineKMeans:
 
     def update(self, vectors: Floats, slots: NDArray[np.int64], distance: Floats) -> None:
         """Move the centroids towards the texts that were assigned to them."""
-        touched, segment = np.unique(slots, return_inverse=True)
-        members = np.zeros((len(touched), len(slots)), np.float32)
-        members[segment, np.arange(len(slots))] = 1.0
-        sizes = members.sum(axis=1)
-        self.counts[touched] += sizes.astype(np.int64)
+        touched, segment, sizes = np.unique(slots, return_inverse=True, return_counts=True)
+        self.counts[touched] += sizes
         self.inertia[touched] += np.bincount(segment, distance, minlength=len(touched))
         rate = np.maximum(1 / self.counts[touched], RATE_FLOOR).astype(np.float32)[:, None]
-        means = self.means[touched]
-        self._set(touched, means + np.minimum(rate, 1 / sizes[:, None]) * (members @ vectors - sizes[:, None] * means))
+        means, size = self.means[touched], sizes.astype(np.float32)[:, None]
+        sums = _sums(vectors, segment, len(touched))
+        self._set(touched, means + np.minimum(rate, 1 / size) * (sums - size * means))
 
     def spread(self) -> float:
         """The mean of |c|^2 over texts: how alike the texts of one cluster are."""
@@ -131,10 +131,9 @@ def warm_centroids(
     centroids = _plus_plus(vectors, min(k, len(vectors)), rng)
     labels = _labels(vectors, centroids)
     for _ in range(rounds):
-        members = np.zeros((len(centroids), len(vectors)), np.float32)
-        members[labels, np.arange(len(vectors))] = 1.0
-        sizes = members.sum(axis=1, keepdims=True)
-        centroids = np.where(sizes > 0, (members @ vectors) / np.maximum(sizes, 1), centroids).astype(np.float32)
+        sizes = np.bincount(labels, minlength=len(centroids)).astype(np.float32)[:, None]
+        sums = _sums(vectors, labels, len(centroids))
+        centroids = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids)
         labels = _labels(vectors, centroids)
     return centroids, labels
 
@@ -151,6 +150,14 @@ def _plus_plus(vectors: Floats, k: int, rng: np.random.Generator) -> Floats:
             break
         chosen.append(int(np.searchsorted(total, rng.random() * total[-1], side="right")))
     return vectors[np.minimum(chosen, len(vectors) - 1)]
+
+
+def _sums(vectors: Floats, labels: NDArray[np.int64], k: int) -> Floats:
+    """(k, dim) sums of the vectors of each label, each in the order of its vectors."""
+    # sparse: a dense table of members costs as much as the assignment itself
+    ones, starts = np.ones(len(labels), np.float32), np.arange(len(labels) + 1)
+    sums: Floats = csc_array((ones, labels, starts), shape=(k, len(labels))) @ vectors
+    return sums
 
 
 def _labels(vectors: Floats, centroids: Floats) -> NDArray[np.int64]:

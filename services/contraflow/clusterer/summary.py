@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
-
 from contraflow.clusterer.parts import Rows
 from contraflow.events import Exemplar
 from contraflow.pairs import Pair
-from contraflow.words import content_words
+from contraflow.words import content_words, distinctive
 
 __all__ = ["Samples"]
 
@@ -61,12 +59,12 @@ class Samples:
         }
 
     def keywords(self, slots: Sequence[int], most: int = 8) -> dict[int, tuple[str, ...]]:
-        """The words that set each cluster apart: class-based TF-IDF (Grootendorst, arXiv 2203.05794)."""
+        """The words that set each cluster apart (``distinctive``)."""
         for slot in sorted(self._stale):
             self._recount(slot)
         self._stale.clear()
         average = sum(self._everywhere.values()) / max(1, len(self._counts))
-        return {slot: _top(self._counts[slot], self._everywhere, average, most) for slot in slots}
+        return {slot: distinctive(self._counts[slot], self._everywhere, average, most) for slot in slots}
 
     def _recount(self, slot: int) -> None:
         # in how many of the sampled texts, so that one rambling text does not name the cluster
@@ -85,10 +83,3 @@ class Samples:
         for slot, samples in rows.items():
             self._kept[slot] = [[(d, r, p, text) for d, r, p, text in sample] for sample in samples]
             self._stale.add(slot)
-
-
-def _top(counts: Counter[str], everywhere: Counter[str], average: float, most: int) -> tuple[str, ...]:
-    scored = {
-        word: count * float(np.log(1 + average / everywhere[word])) for word, count in counts.items() if count > 1
-    }
-    return tuple(sorted(scored, key=lambda word: (-scored[word], word))[:most])

@@ -50,13 +50,16 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     return Loaded(_checked(source), path.parent, path)
 
 
-def experiment_from(described: Mapping[str, Any] | Experiment) -> Experiment:
-    """The experiment that a mapping (shaped like the file) describes, checked as a file would be.
+def experiment_from(described: Mapping[str, Any] | Experiment, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment that a mapping (shaped like the file) describes, with overrides, checked as a file would be.
 
     :raises ConfigurationError: as ``load_experiment`` does.
     """
     values = msgspec.to_builtins(described) if isinstance(described, Experiment) else dict(described)
-    return _checked(Source("the experiment", values))
+    source = Source("the experiment", values)
+    for override in overrides:
+        source.override(override)
+    return _checked(source)
 
 
 def _checked(source: Source) -> Experiment:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from contraflow.configuration.tiers import problems_of_tiers
+from contraflow.configuration.tiers import KEYWORDS, LLMTier, problems_of_tiers, read_tiers
 from contraflow.configuration.typed import Problem, nearest
-from contraflow.experiment import Arm, Experiment, Kafka
+from contraflow.experiment import Arm, Experiment, Kafka, Validation
 
 __all__ = ["problems_of"]
 
@@ -34,6 +34,17 @@ def problems_of(experiment: Experiment) -> Iterator[Problem]:
     if low >= high:
         yield Problem(("validation", "borderline"), f"the first bound must be below the second; got {low} and {high}")
     yield from problems_of_tiers(experiment.validation.tiers)
+    yield from _author(experiment.validation)
+
+
+def _author(validation: Validation) -> Iterator[Problem]:
+    if validation.author == KEYWORDS:
+        return
+    there = [tier.name for tier in read_tiers(validation.tiers)[0] if isinstance(tier, LLMTier)]
+    if validation.author not in there:
+        guess = nearest(validation.author, [KEYWORDS, *there]) or "."
+        known = ", ".join([KEYWORDS, *there])
+        yield Problem(("validation", "author"), f'no tier asks a model as "{validation.author}"{guess} Valid: {known}.')
 
 
 def _arms(experiment: Experiment) -> Iterator[Problem]:

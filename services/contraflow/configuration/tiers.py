@@ -13,9 +13,10 @@ from contraflow.configuration.typed import Problem, nearest, shown, typed
 from contraflow.experiment import Tier
 from contraflow.llm.prices import AS_OF, Price, known, models
 
-__all__ = ["FREE", "PROVIDERS", "LLMTier", "problems_of_tiers", "read_tiers"]
+__all__ = ["FREE", "KEYWORDS", "PROVIDERS", "LLMTier", "problems_of_tiers", "read_tiers"]
 
-FREE = ("keywords", "embedding")
+KEYWORDS = "keywords"
+FREE = (KEYWORDS, "embedding")
 PROVIDERS = ("gemini", "google-generativeai", "openai")
 
 _KEYS: Keys = ("validation", "tiers")

@@ -88,7 +88,7 @@ def effects(results: Results, findings: Sequence[Finding]) -> go.Figure:
         showlegend=False,
     )
     figure.add_vline(x=0, line={"color": INK, "width": 1})
-    figure.update_xaxes(title=f"share of answers in the cluster: arm minus {results.reference} (percentage points)")
+    figure.update_xaxes(title=f"share of the answers, arm minus {results.reference} (points)")
     figure.update_layout(margin={"l": 150})
     return figure
 

@@ -15,14 +15,22 @@ __all__ = ["COLOURS", "findings_in_lines", "printable", "time_of_running", "warn
 
 COLOURS = {"accepted": "green", "rejected": "red"}
 _ERROR = 200
+_PARTS = 8
 
 
 def findings_in_lines(results: Results) -> Iterator[str]:
     """The findings, after one line that warns if failures may explain them."""
-    yield f"\n[bold]{results.folder.run}[/]: {len(results.findings)} claimed differences ({escape(results.why)})\n"
+    groups = results.groups
+    claims = sum(map(len, groups))
+    findings = f"{len(groups)} findings from " if len(groups) < claims else ""
+    yield f"\n[bold]{results.folder.run}[/]: {findings}{claims} claimed differences ({escape(results.why)})\n"
     if said := warning(results):
         yield f"[yellow]{escape(said)}[/]\n"
-    yield from map(_lines, results.findings)
+    for leading, *parts in groups:
+        told = [_part(results, part) for part in parts[:_PARTS]]
+        if len(parts) > _PARTS:
+            told.append(f"          + {len(parts) - _PARTS} more claims on the same pairs; the report has them")
+        yield "\n".join([_lines(leading), *told, ""])
 
 
 def warning(results: Results) -> str | None:
@@ -37,13 +45,26 @@ def warning(results: Results) -> str | None:
 
 
 def _lines(finding: Finding) -> str:
-    claim = finding.claim
+    return f"  {_status(finding)} {escape(printable(finding.statement))}\n            {_counted(finding)}"
+
+
+def _part(results: Results, finding: Finding) -> str:
+    """Another claim on the pairs of the one above, in a line."""
+    more = finding.claim.arm if finding.claim.direction > 0 else results.reference
+    words = ", ".join(finding.cluster.keywords[:4])
+    return f"          + {_status(finding)} more often of '{more}': {escape(printable(words))}   {_counted(finding)}"
+
+
+def _status(finding: Finding) -> str:
     status = str(finding.verdict.status) if finding.verdict else "open"
-    counted = f"{claim.s if claim.direction > 0 else claim.n - claim.s} of {claim.n} discordant pairs"
-    share = f"   {_shares(finding.comparison.effect)}" if finding.comparison.effect else ""
+    return f"[{COLOURS.get(status, 'yellow')}]{status:<9}[/]"
+
+
+def _counted(finding: Finding) -> str:
+    claim, effect = finding.claim, finding.comparison.effect
+    share = f"   {_shares(effect)}" if effect else ""
     reach = "generalises" if claim.generalises else "on the prompts that it was found on"
-    said = escape(printable(finding.statement))
-    return f"  [{COLOURS.get(status, 'yellow')}]{status:<9}[/] {said}\n            {counted}{share}   {reach}\n"
+    return f"{claim.s if claim.direction > 0 else claim.n - claim.s} of {claim.n} discordant pairs{share}   {reach}"
 
 
 def _shares(effect: Effect) -> str:

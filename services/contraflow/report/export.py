@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from contraflow.results import Results
 
-__all__ = ["export"]
+__all__ = ["export", "write_table"]
 
 
 def export(
@@ -24,14 +24,23 @@ def export(
     ``kind`` is ``parquet`` or ``jsonl``. Returns the files. ``texts.parquet`` has the columns ``text``, ``vector``, ``x``
     and ``y`` that viewers of embeddings look for.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     texts = list(_texts(results, vectors))
     tables: dict[str, list[dict[str, Any]]] = {
         "texts": texts,
         "findings": results.rows("findings"),
         "clusters": [_flat(row) for row in results.rows("clusters")],
     }
-    return [_write(rows, folder / f"{name}.{kind}", kind) for name, rows in tables.items()]
+    return [_write(rows, _in(folder, name, kind), kind) for name, rows in tables.items()]
+
+
+def write_table(rows: list[dict[str, Any]], folder: Path, name: str, kind: str) -> Path:
+    """Write one table as ``export`` does; lists and maps become JSON."""
+    return _write([_flat(row) for row in rows], _in(folder, name, kind), kind)
+
+
+def _in(folder: Path, name: str, kind: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.{kind}"
 
 
 def _texts(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from contraflow.monitor.enough import in_words
 from contraflow.report import charts
+from contraflow.report.clusters import Listed, list_clusters, list_themes
 from contraflow.report.console import time_of_running
 from contraflow.report.palette import ARMS
 from contraflow.results import Finding, Results, SideBySide
@@ -25,6 +26,8 @@ from contraflow.results import Finding, Results, SideBySide
 __all__ = ["write_report"]
 
 POINTS = 3000
+MANY = 20
+"""More clusters than these are shown by themes as well."""
 
 
 def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]], path: Path) -> Path:
@@ -32,12 +35,16 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("contraflow.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, vectors)]
+    groups = results.groups
+    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, [f for group in groups for f in group], vectors)]
+    clusters = [_cluster(row) for row in list_clusters(results)]
     page = environment.get_template("report.html.j2").render(
         results=results,
-        findings=[_finding(results, finding) for finding in results.findings],
+        groups=[[_finding(results, finding) for finding in group] for group in groups],
         totals=_totals(results),
-        clusters=_clusters(results),
+        clusters=clusters,
+        by_id={row["id"]: row for row in clusters},
+        themes=list_themes(results) if len(clusters) > MANY else [],
         config=yaml.safe_dump(results.resolved, sort_keys=False, allow_unicode=True),
         colours=dict(zip(results.arms, ARMS, strict=False)),
         timing=_timing(results),
@@ -54,13 +61,14 @@ def _sha(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _drawing(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> str:
+def _drawing(results: Results, findings: Sequence[Finding], vectors: Sequence[tuple[str, str, int, bytes]]) -> str:
     figures = {"evidence": charts.evidence(results), "spent": charts.spent(results)}
-    if any(f.comparison.effect for f in results.findings):
-        figures["effects"] = charts.effects(results, results.findings)
+    if any(f.comparison.effect for f in findings):
+        figures["effects"] = charts.effects(results, findings)
     if len(vectors) > 2:
-        step = max(1, len(vectors) // POINTS)
-        chosen = vectors[::step]
+        # at random: every second or fourth answer would be of one arm
+        places = np.random.default_rng(0).permutation(len(vectors))[:POINTS]
+        chosen = [vectors[i] for i in np.sort(places)]
         points = np.frombuffer(b"".join(v for *_, v in chosen), "<f4").reshape(len(chosen), -1)
         figures["space"] = charts.space(results, points, [(arm, text, cluster) for arm, text, cluster, _ in chosen])
     data = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
@@ -71,6 +79,12 @@ def _drawing(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -
         "  const place = document.getElementById('chart-' + name);\n"
         "  if (place) Plotly.newPlot(place, figure.data, figure.layout, {responsive: true, displayModeBar: false});\n"
         "}\n"
+        "const open = () => {  // what a link leads to, and what it is folded into\n"
+        "  let at = document.getElementById(location.hash.slice(1));\n"
+        "  for (; at; at = at.parentElement) if (at.tagName === 'DETAILS') at.open = true;\n"
+        "};\n"
+        "addEventListener('hashchange', open);\n"
+        "open();\n"
     )
 
 
@@ -79,6 +93,7 @@ def _finding(results: Results, finding: Finding) -> dict[str, Any]:
     return {
         "id": claim.cluster_id,
         "arm": claim.arm,
+        "more": claim.arm if claim.direction > 0 else results.reference,
         "statement": finding.statement,
         "status": str(verdict.status) if verdict else "open",
         "reason": verdict.reason if verdict else "",
@@ -126,24 +141,20 @@ def _totals(results: Results) -> dict[str, Any]:
     }
 
 
-def _clusters(results: Results) -> list[dict[str, Any]]:
-    claimed = {c.cluster_id for c in (results.regions.claims if results.regions else ())}
-    rows = [
-        {
-            "id": cluster.cluster_id,
-            "claimed": cluster.cluster_id in claimed,
-            "answers": sum(cluster.counts.values()),
-            "born": cluster.born_at,
-            "state": str(cluster.state),
-            "drift": ", ".join(f"{pair:,}" for pair in cluster.drift),
-            "keywords": ", ".join(cluster.keywords[:6]),
-            "counts": cluster.counts,
-            "comparisons": cluster.comparisons,
-            "example": next((e.text for found in cluster.exemplars.values() for e in found), ""),
-        }
-        for cluster in results.clusters
-    ]
-    return sorted(rows, key=lambda row: (not row["claimed"], row["state"] != "active", -row["answers"]))
+def _cluster(row: Listed) -> dict[str, Any]:
+    cluster = row.cluster
+    return {
+        "id": cluster.cluster_id,
+        "claimed": bool(row.claims),
+        "answers": row.answers,
+        "born": cluster.born_at,
+        "state": str(cluster.state),
+        "drift": ", ".join(f"{pair:,}" for pair in cluster.drift),
+        "keywords": ", ".join(cluster.keywords[:6]),
+        "counts": cluster.counts,
+        "comparisons": cluster.comparisons,
+        "example": next((e.text for found in cluster.exemplars.values() for e in found), ""),
+    }
 
 
 def _timing(results: Results) -> str:

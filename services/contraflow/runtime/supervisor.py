@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 
-from contraflow.errors import ConfigurationError, ContraflowError, Fenced, GeneratorError, LogUnusable
+from contraflow.errors import ConfigurationError, ContraflowError, Fenced, GeneratorError, JudgeAway, LogUnusable
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import TooManyDeadLetters
 from contraflow.runtime.drain import Drain
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 Service = Callable[[], Awaitable[None]]
 
-_HOPELESS = (ConfigurationError, Fenced, GeneratorError, LogUnusable, TooManyDeadLetters)
+_HOPELESS = (ConfigurationError, Fenced, GeneratorError, JudgeAway, LogUnusable, TooManyDeadLetters)
 
 
 class RunStopped(ContraflowError):

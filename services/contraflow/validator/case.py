@@ -43,13 +43,15 @@ class Case(msgspec.Struct):
     """A hypothesis with its statement and its placebo. ``order`` fixes its weight.
 
     ``judged`` holds (seq, tier, x) of every judged pair: x is 1 if the judge picked the named arm, None for a tie.
-    ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for.
+    ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for. ``pending`` are the fresh
+    pairs that wait for the judge, by ``seq``. A ``draft`` has yet to be written by the author.
     """
 
     hypothesis: Hypothesis
     statement: Statement
     placebo: Statement | None
     author_pairs: list[int]
+    pending: list[int]
     tallies: list[Tally]
     order: int
     status: VerdictStatus = VerdictStatus.OPEN
@@ -59,6 +61,36 @@ class Case(msgspec.Struct):
     placebo_x: list[int | None] = []
     placebo_due: bool = False
     words_alone: float | None = None
+    draft: bool = False
+    author_cost: float = 0.0
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Its cluster and arm."""
+        return self.hypothesis.cluster_id, self.hypothesis.arm
+
+    @property
+    def behind(self) -> bool:
+        """Whether the placebo has yet to be asked about pairs that the statement was judged on."""
+        return self.placebo_due and self.placebo is not None and len(self.placebo_x) < len(self.judged)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to ask a judge."""
+        asks = bool(self.tallies) and (self.behind or bool(self.pending))
+        return self.status is VerdictStatus.OPEN and (self.draft or asks)
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Where it stands in the order in which answers are counted: by the pair's ``seq``, then by age."""
+        if self.draft:
+            return self.hypothesis.claimed_at, self.order
+        return (self.judged[-1][0] if self.behind else self.pending[0]), self.order
+
+    @property
+    def held(self) -> list[int]:
+        """The pairs that it keeps while it is open, each as often as it holds it."""
+        return [*self.author_pairs, *self.pending, *(seq for seq, _, _ in self.judged)]
 
     @property
     def tier(self) -> int:

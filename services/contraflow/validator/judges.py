@@ -10,12 +10,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from contraflow.configuration.tiers import LLMTier, read_tiers
+from contraflow.configuration.tiers import KEYWORDS, LLMTier, read_tiers
 from contraflow.errors import ConfigurationError
 from contraflow.llm.client import Client
 from contraflow.llm.opening import open_clients
 from contraflow.validator.llm import LLMJudge
-from contraflow.validator.types import Answer, Judge, Statement
+from contraflow.validator.types import Answer, Author, Judge, Statement
+from contraflow.validator.writing import LLMAuthor, as_author
 from contraflow.words import content_words
 
 __all__ = ["Embed", "EmbeddingJudge", "KeywordJudge", "build", "open_judges"]
@@ -32,6 +33,7 @@ class KeywordJudge:
     name = "keywords"
     price = 0.0
     prompt_version = "terms-1"
+    may_mind_the_order = False
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
         """Compare the hits of both texts."""
@@ -51,6 +53,7 @@ class EmbeddingJudge:
     name = "embedding"
     price = 0.0
     prompt_version = "exemplars-1"
+    may_mind_the_order = False
 
     def __init__(self, embed: Embed) -> None:
         self._embed = embed
@@ -82,14 +85,20 @@ async def open_judges(
     dollars: float,
     base_dir: Path = Path(),
     folder: Path | None = None,
-) -> AsyncIterator[list[Judge]]:
-    """The judges of an experiment, with the clients of its language models open (see ``open_clients``).
+    author: str = KEYWORDS,
+) -> AsyncIterator[tuple[list[Judge], Author | None]]:
+    """The judges of an experiment and its author, None where the statements are made from keywords.
+
+    The clients of its language models are open (see ``open_clients``).
 
     :raises ConfigurationError: as ``build`` does, and if a package or a key is missing.
     """
     models = [tier for tier in _read(tiers) if isinstance(tier, LLMTier)]
-    async with open_clients(models, run, dollars, base_dir, folder) as clients:
-        yield build(tiers, embed, clients)
+    writers = [as_author(tier) for tier in models if tier.name == author]
+    async with open_clients([*models, *writers], run, dollars, base_dir, folder) as clients:
+        free: list[Judge] = [KeywordJudge(), EmbeddingJudge(embed)]
+        writer = LLMAuthor(clients[writers[0].name], free) if writers else None
+        yield build(tiers, embed, clients), writer
 
 
 def _read(tiers: Sequence[object]) -> list[str | LLMTier]:

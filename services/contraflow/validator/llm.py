@@ -20,6 +20,7 @@ class LLMJudge:
     """
 
     prompt_version = VERSION
+    may_mind_the_order = True
 
     def __init__(self, client: Client) -> None:
         self.name = client.model.tier

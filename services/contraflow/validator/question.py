@@ -12,7 +12,7 @@ import msgspec
 from contraflow.llm.provider import Prompt
 from contraflow.validator.types import Choice
 
-__all__ = ["VERSION", "once_more", "question", "read"]
+__all__ = ["VERSION", "clean", "fence_of", "once_more", "question", "read"]
 
 VERSION = "which-1"
 """Another wording is another version: its answers are others, and are not taken from the cache of this one."""
@@ -75,8 +75,8 @@ def question(statement: str, first: str, second: str) -> Prompt:
 
     The fence is a hash of all three, so that the same question is the same prompt, and no text can contain its own.
     """
-    statement, first, second = (_clean(text) for text in (statement, first, second))
-    fence = _fence(statement, first, second)
+    statement, first, second = (clean(text) for text in (statement, first, second))
+    fence = fence_of(statement, first, second)
     user = _USER.format(fence=fence, statement=statement, first=first, second=second)
     return Prompt(VERSION, _SYSTEM, user, _SCHEMA)
 
@@ -100,7 +100,8 @@ def read(text: str | None) -> Choice | None:
     return reply.answer if len(fields) == 1 else None  # of a field given twice, msgspec takes the last
 
 
-def _fence(*texts: str) -> str:
+def fence_of(*texts: str) -> str:
+    """A marker line that none of the texts contains, and that is the same for the same texts."""
     digest = blake2b(digest_size=16)
     for text in texts:
         content = text.encode()
@@ -110,7 +111,7 @@ def _fence(*texts: str) -> str:
     return fence
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """What JSON and UTF-8 can carry: no half surrogates, no control characters but those that space a text."""
     whole = text.encode("utf-8", "replace").decode()
     return "".join(c if c in "\n\t" or c.isprintable() or c.isspace() else " " for c in whole)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import anyio
 
+from contraflow.errors import JudgeAway
 from contraflow.events import Assignment, Control, ControlAction, EventError, Regions, Text, decode
 from contraflow.log.protocol import Log, Outgoing, Partition, Record
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.singleton import Singleton
-from contraflow.validator.core import Judge, Step, TextPair, Validator, ValidatorConfig
+from contraflow.validator.core import Author, Judge, Step, TextPair, Validator, ValidatorConfig
 from contraflow.wire import Wire, arm_of, failed_text, seq_of
 
 __all__ = ["ValidatorService"]
@@ -56,10 +57,19 @@ class _Gathering:
 class ValidatorService:
     """Advances the validator to each Regions in turn; after the final one writes the last verdicts and ``done``."""
 
-    def __init__(self, log: Log, wire: Wire, config: ValidatorConfig, judges: Sequence[Judge], drain: Drain) -> None:
+    def __init__(
+        self,
+        log: Log,
+        wire: Wire,
+        config: ValidatorConfig,
+        judges: Sequence[Judge],
+        drain: Drain,
+        author: Author | None = None,
+    ) -> None:
         self._wire = wire
         self._config = config
         self._judges = judges
+        self._author = author
         self._drain = drain
         self._singleton = Singleton(log, wire, "validator", ["regions", "assignments", "texts"], "hypotheses")
         self._regions: list[Regions] = []
@@ -67,8 +77,8 @@ class ValidatorService:
     async def run(self) -> None:
         """Validate until draining is requested."""
         parts, reader = await self._singleton.start()
-        made_from = (self._config, self._judges)
-        self._validator = Validator.load(*made_from, parts) if parts else Validator(*made_from)
+        config, judges, author = self._config, self._judges, self._author
+        self._validator = Validator.load(config, judges, parts, author) if parts else Validator(config, judges, author)
         self._gathering = _Gathering(self._config.arms, self._validator.processed)
         try:
             while not self._drain.requested:
@@ -112,7 +122,15 @@ class ValidatorService:
             if regions.after_seq > self._validator.processed:
                 await self._commit(await self._validator.advance(pairs, regions), regions.after_seq)
             if regions.final:
-                await self._commit(await self._validator.finish(), regions.after_seq + 1, done=True)
+                await self._finish(regions.after_seq)
+
+    async def _finish(self, last: int) -> None:
+        """Write the last verdicts, and ``done`` unless statements wait for a judge: then the same command goes on."""
+        step = await self._validator.finish()
+        if step.waits:
+            await self._commit(step, last)
+            raise JudgeAway(f"{step.waits}. All that was judged is kept; run the same command again to go on")
+        await self._commit(step, last + 1, done=True)
 
     async def _commit(self, step: Step, processed: int, *, done: bool = False) -> None:
         wire = self._wire

@@ -1,0 +1,99 @@
+"""One pass of online k-means over real sentences: how good, beside offline k-means; how fast, beside a bare product."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+
+from clusters.judging import Floats, Row, judged, offline
+from contraflow.clusterer.kmeans import OnlineKMeans, warm_centroids
+from contraflow.pairs import BLOCK
+
+__all__ = ["learn", "quality", "speed"]
+
+
+def started(vectors: Floats, k: int) -> OnlineKMeans:
+    """Online k-means after a warm start on these texts."""
+    centroids, labels = warm_centroids(vectors, k, np.random.default_rng(0))
+    kmeans = OnlineKMeans(k, vectors.shape[1])
+    for centroid, size in zip(centroids, np.bincount(labels, minlength=k), strict=True):
+        kmeans.place(centroid, max(1, int(size)))
+    return kmeans
+
+
+def learn(kmeans: OnlineKMeans, vectors: Floats) -> None:
+    nearest = kmeans.assign(vectors)
+    kmeans.update(vectors, nearest.first, nearest.distance)
+
+
+def online(vectors: Floats, k: int, batch: int) -> Floats:
+    warm = len(vectors) // 10
+    kmeans = started(vectors[:warm], k)
+    for start in range(warm, len(vectors), batch):
+        learn(kmeans, vectors[start : start + batch])
+    return kmeans.means
+
+
+def rival(vectors: Floats, k: int) -> MiniBatchKMeans:
+    """scikit-learn's online k-means, started on these texts."""
+    return MiniBatchKMeans(k, n_init=1, random_state=0).partial_fit(vectors)
+
+
+def rivals(vectors: Floats, k: int, batch: int) -> Floats:
+    warm = len(vectors) // 10
+    model = rival(vectors[:warm], k)
+    for start in range(warm, len(vectors), batch):
+        model.partial_fit(vectors[start : start + batch])
+    centroids: Floats = model.cluster_centers_
+    return centroids
+
+
+def quality(vectors: Floats, ks: dict[int, float]) -> Iterator[Row]:
+    for k, bar in ks.items():
+        best = judged(vectors, offline(vectors, k)).explained
+        yield Row(f"k{k}_offline_ev", f"K = {k}: EV of offline k-means", best)
+        other = 0.0
+        for batch in (1024, 10_000):
+            value = judged(vectors, rivals(vectors, k, batch)).explained / best
+            yield Row(f"k{k}_sklearn_ev_b{batch}", f"K = {k}: EV/offline, scikit-learn, batch {batch}", value)
+            other = max(other, value)
+        for batch in (BLOCK, 1024):
+            value = judged(vectors, online(vectors, k, batch)).explained / best
+            yield Row(f"k{k}_ev_b{batch}", f"K = {k}: EV/offline, online, batch {batch}", value, bar)
+            yield Row(f"k{k}_over_sklearn_b{batch}", "    over the better of scikit-learn's", value / other, 1.0)
+
+
+def speed(vectors: Floats, ks: dict[int, float], rounds: int = 9) -> Iterator[Row]:
+    for k, bar in ks.items():
+        kmeans, model = started(vectors[:20_000], k), rival(vectors[:20_000], k)
+        for batch in (1024, BLOCK):
+            batches = [vectors[i * batch : (i + 1) * batch] for i in range(max(8, 8192 // batch))]
+            works: dict[str, Callable[[Floats], Any]] = {
+                "product": lambda v, means=kmeans.means: v @ means.T,  # type: ignore[misc]  # bound now, not later
+                "online": lambda v, kmeans=kmeans: learn(kmeans, v),  # type: ignore[misc]  # the same
+                "sklearn": model.partial_fit,
+            }
+            rate = _rates(works, batches, rounds)
+            name = f"k{k}_b{batch}"
+            for work, per_second in rate.items():
+                yield Row(f"{name}_{work}_per_second", f"K = {k}, batch {batch}: {work}, vectors/s", per_second)
+            of_product, over = rate["online"] / rate["product"], rate["online"] / rate["sklearn"]
+            full = batch == 1024
+            yield Row(f"{name}_of_product", "    online / product", of_product, bar if full else None)
+            yield Row(f"{name}_over_sklearn", "    online / scikit-learn", over, 1.4 if full else None)
+
+
+def _rates(works: dict[str, Callable[[Floats], Any]], batches: list[Floats], rounds: int) -> dict[str, float]:
+    """Vectors a second, the best of some rounds that take turns."""
+    seconds = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            began = time.perf_counter()
+            for batch in batches:
+                work(batch)
+            seconds[name] = min(seconds[name], time.perf_counter() - began)
+    return {name: sum(map(len, batches)) / least for name, least in seconds.items()}

@@ -1,0 +1,91 @@
+"""The clustering that a steered run leaves behind, beside a uniform run's and beside clusterings of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from clusters.judging import Floats, Judged, Labels, Row, judged, offline
+from contraflow.sampler.rules import RuleName
+from worlds.corpus import Corpus
+from worlds.loading import load_setups
+from worlds.sentences import SentencesWorld
+from worlds.simulation import Settings, Simulation
+
+__all__ = ["steered"]
+
+RARE = 0.005
+
+
+class Shares(NamedTuple):
+    """EV over offline's, NMI with the labels, NMI and ARI with the offline clustering, rare labels owned, clusters."""
+
+    ev: float
+    nmi_labels: float
+    nmi: float
+    ari: float
+    rare: float
+    clusters: float
+
+
+class Everything(NamedTuple):
+    """All texts of a world with their labels, and an offline clustering of them."""
+
+    vectors: Floats
+    labels: Labels
+    offline: Judged
+
+    def shares(self, centroids: Floats) -> Shares:
+        """How a clustering with these centroids compares."""
+        done = judged(self.vectors, centroids)
+        nmi = normalized_mutual_info_score
+        return Shares(
+            done.explained / self.offline.explained,
+            nmi(self.labels, done.labels),
+            nmi(self.offline.labels, done.labels),
+            adjusted_rand_score(self.offline.labels, done.labels),
+            self._owned(done.labels),
+            len(centroids),
+        )
+
+    def _owned(self, clusters: Labels) -> float:
+        """The share of the labels with fewer than .5 % of the texts that are the majority of a cluster."""
+        table = np.zeros((clusters.max() + 1, self.labels.max() + 1), np.int64)
+        np.add.at(table, (clusters, self.labels), 1)
+        sizes = table.sum(axis=0)
+        rare = np.flatnonzero((sizes > 0) & (sizes < RARE * sizes.sum()))
+        own = np.unique(table.argmax(axis=1)[2 * table.max(axis=1) > table.sum(axis=1)])
+        return float(np.isin(rare, own).mean())
+
+
+def steered(corpus: Corpus, texts: int, prompts: int, k: int, seeds: int) -> Iterator[Row]:
+    runs: dict[str, list[Shares]] = {"uniform": [], "leads": [], "ceiling": []}
+    for seed in range(seeds):
+        plants = load_setups()["sentences"].eight
+        world = SentencesWorld(seed, prompts, plants=plants, corpus=corpus)
+        drawn = world.draw(np.resize(np.arange(prompts), texts // 2), np.random.default_rng([seed, 3]))[0].ravel()
+        vectors = world.vectors(drawn)
+        everything = Everything(vectors, corpus.labels[drawn], judged(vectors, offline(vectors, k)))
+        for rule in ("uniform", "leads"):
+            runs[rule].append(everything.shares(_run(world, rule, seed, texts // 20, k)))
+        runs["ceiling"].append(everything.shares(offline(vectors, k, seed=1)))
+    mean = {name: Shares(*np.mean(shares, axis=0).tolist()) for name, shares in runs.items()}
+    for field in Shares._fields:
+        of, uniform, ceiling = (getattr(mean[name], field) for name in ("leads", "uniform", "ceiling"))
+        yield Row(f"{field}_leads", f"{field}: leads, {texts // 10} of {texts} texts, mean of {seeds} seeds", of)
+        yield Row(f"{field}_uniform", "    uniform, as many", uniform)
+        yield Row(f"{field}_ceiling", "    ceiling: offline on all, another seed", ceiling)
+        bar = {"ev": 0.98, "nmi_labels": 0.98, "nmi": 0.98, "rare": 1.0}.get(field)
+        yield Row(f"{field}_leads_of_uniform", "    leads / uniform", of / uniform if uniform else float("inf"), bar)
+        yield Row(f"{field}_leads_of_ceiling", "    leads / ceiling", of / ceiling if ceiling else float("inf"))
+
+
+def _run(world: SentencesWorld, rule: RuleName, seed: int, pairs: int, k: int) -> Floats:
+    run = Simulation(world, rule, seed, pairs, Settings(max=k))
+    for _ in run:
+        pass
+    kmeans = run.clusterer.kmeans
+    return kmeans.means[kmeans.used]

@@ -1,0 +1,42 @@
+"""Before the first call to a paid model: what it may cost, what leaves the machine, and whether to go on."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+
+from contraflow.errors import ConfigurationError
+from contraflow.experiment import Experiment
+
+__all__ = ["confirm", "yes_option"]
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask before texts are sent to a model that costs money.")
+
+
+def confirm(experiment: Experiment, said: Console, *, yes: bool) -> None:
+    """Say what the language models of the tiers may cost and read, and ask, unless ``yes`` or nothing leaves or costs.
+
+    :raises ConfigurationError: if nobody is there to answer.
+    :raises click.Abort: if the answer is no.
+    """
+    from contraflow.llm.estimate import STATEMENTS, estimates
+
+    asked = [estimate for estimate in estimates(experiment) if estimate.asks]
+    for estimate in asked:
+        said.print(
+            f"{estimate.tier} reads at most {estimate.texts} texts a statement"
+            + (f"; they leave this machine, for {estimate.host}" if estimate.leaves else "")
+            + f". A statement that is judged to the end costs about ${estimate.usual:,.4f}, at most ${estimate.most:,.4f}; "
+            f"{STATEMENTS} of them about ${STATEMENTS * estimate.usual:,.2f}.",
+            highlight=False,
+        )
+    if not asked:
+        return
+    said.print(f"All models together may spend ${experiment.budget.dollars:,.2f} (budget.dollars).", highlight=False)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError("nobody is there to ask whether that is meant; run the command again with --yes")
+    click.confirm("Go on?", abort=True, err=True)

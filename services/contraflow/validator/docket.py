@@ -1,0 +1,147 @@
+"""Every statement that was ever put forward, and what the evidence of all of them together settles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from contraflow.events import Verdict, VerdictStatus
+from contraflow.statistics.ebh import statement_weight, weighted_ebh
+from contraflow.validator.case import REJECT, Case, Tally
+from contraflow.validator.types import ValidatorConfig
+
+__all__ = ["Docket"]
+
+Key = tuple[int, str]
+
+
+class Docket:
+    """Cases by cluster and arm, in the order in which they were put forward, which fixes their weights."""
+
+    def __init__(self, config: ValidatorConfig, tiers: Sequence[str]) -> None:
+        self._config = config
+        self._tiers = tiers
+        self._cases: dict[Key, Case] = {}
+        self._parts: dict[Key, bytes] = {}
+        self._accepted: dict[int, float] = {}
+        """The evidence of accepted cases, by their order."""
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._cases
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self._cases.values())
+
+    def get(self, key: Key) -> Case | None:
+        """The case of a cluster and an arm."""
+        return self._cases.get(key)
+
+    def add(self, case: Case) -> None:
+        """Put a case forward."""
+        self._cases[case.key] = case
+
+    def touch(self, case: Case) -> None:
+        """Note that a case has changed."""
+        self._parts.pop(case.key, None)
+
+    # what follows from the evidence
+
+    def passes(self, case: Case, log_e: float) -> bool:
+        """Whether the case would be accepted with this evidence beside those that are.
+
+        What is not accepted helps no other to be: the bound is on what is accepted, and no part of a larger set has it.
+        """
+        others = {order: held for order, held in self._accepted.items() if order != case.order}
+        weights = [statement_weight(order) for order in (case.order, *others)]
+        return bool(weighted_ebh([log_e, *others.values()], weights, self._config.alpha)[0])
+
+    def effective(self, case: Case) -> float:
+        """The smaller of both e-processes: under either null it is one. Frozen once a case is settled."""
+        return min(case.log_e, case.placebo_log_e) if case.placebo_due else min(case.log_e, 0.0)
+
+    def decide(self, case: Case) -> None:
+        """Settle the case or hand it on to the next tier, if its evidence says so; else it stays as it is."""
+        config, tally = self._config, case.tallies[-1]
+        last = case.tier == len(self._tiers) - 1
+        low, high = config.borderline
+        borderline = low <= case.score(config.min_accuracy) <= high and not last
+        if self.passes(case, self.effective(case)):
+            if not borderline:
+                return self.settle(case, VerdictStatus.ACCEPTED, "statement and placebo control passed")
+        elif case.log_e_reject(config.min_accuracy) >= REJECT:
+            if not borderline:
+                return self.settle(case, VerdictStatus.REJECTED, f"judges agree less than {config.min_accuracy:.0%}")
+        elif tally.calls < config.pairs:
+            return None
+        if not last:
+            case.tallies.append(Tally(self._tiers[case.tier + 1]))
+        elif tally.calls >= config.pairs:
+            self.settle(case, VerdictStatus.UNDECIDED, self._why_undecided(case))
+        return None
+
+    def _why_undecided(self, case: Case) -> str:
+        if case.placebo_due and case.placebo is not None:
+            return "not specific: a statement about another cluster is preferred about as often"
+        return f"every tier judged its {self._config.pairs} pairs, and the evidence settled nothing"
+
+    def settle(self, case: Case, status: VerdictStatus, reason: str) -> None:
+        """Nothing more is asked about the case."""
+        case.status, case.reason = status, reason
+        self._keep(case)
+        self.touch(case)
+
+    def _keep(self, case: Case) -> None:
+        if case.status is VerdictStatus.ACCEPTED:
+            self._accepted[case.order] = self.effective(case)
+
+    def room(self, case: Case) -> int:
+        """How many pairs may still be judged for the case, those that wait included."""
+        left = len(self._tiers) - case.tier - 1
+        return self._config.pairs * (left + 1) - case.tallies[-1].calls if case.tallies else 0
+
+    def verdict(self, case: Case) -> Verdict:
+        """The case as it stands, in a new version."""
+        case.version += 1
+        m = self._config.min_accuracy
+        n, s = case.placebo_counts
+        return Verdict(
+            hypothesis_id=case.hypothesis.hypothesis_id,
+            status=case.status,
+            tiers=case.results(m),
+            n=case.n,
+            s=case.s,
+            ties=sum(tally.ties for tally in case.tallies),
+            log_e=case.log_e,
+            log_e_reject=case.log_e_reject(m),
+            score=case.score(m) if case.tallies else 0.5,
+            version=case.version,
+            cost=case.author_cost + sum(tally.cost for tally in case.tallies),
+            specific=self.passes(case, case.placebo_log_e) if case.placebo_due else None,
+            placebo_statement=case.placebo.property if case.placebo else None,
+            placebo_n=n,
+            placebo_s=s,
+            placebo_log_e=case.placebo_log_e,
+            bag_of_words=case.words_alone,
+            reason=case.reason,
+        )
+
+    # the state
+
+    def dump(self) -> dict[str, bytes]:
+        """The cases; those that did not change are the same bytes."""
+        for key, case in self._cases.items():
+            if key not in self._parts:
+                self._parts[key] = msgspec.msgpack.encode(case)
+        return {f"case:{case.order}": self._parts[key] for key, case in self._cases.items()}
+
+    def load(self, parts: Mapping[str, bytes]) -> None:
+        """Go on from what ``dump`` gave."""
+        names = sorted((name for name in parts if name.startswith("case:")), key=lambda name: int(name[5:]))
+        for name in names:
+            case = msgspec.msgpack.decode(parts[name], type=Case)
+            self._cases[case.key], self._parts[case.key] = case, parts[name]
+            self._keep(case)
