@@ -63,8 +63,6 @@ class GoogleGenerativeAIProvider:
         self._client.transport.close()
 
     def _ask(self, prompt: Prompt, model: str, max_tokens: int) -> Reply:
-        import requests
-
         generative = self._genai.GenerativeModel(model, system_instruction=prompt.system)
         generative._client = self._client
         options = {"timeout": self._timeout, "retry": None}
@@ -75,11 +73,9 @@ class GoogleGenerativeAIProvider:
         except self._exceptions.GoogleAPICallError as error:
             headers = getattr(error.response, "headers", {})
             raise failure(error.code or 500, said(error.message, self._key), headers, _body(error.response)) from None
-        except requests.ConnectionError as error:
-            sent = "NewConnectionError" not in repr(error)
-            raise Transient(said(error, self._key), billed=sent) from None
-        except (requests.RequestException, self._exceptions.GoogleAPIError, ValueError) as error:
-            raise Transient(f"the reply could not be read: {said(error, self._key)}", billed=True) from None
+        except Exception as error:  # of requests, of protobuf, of its own: each reports a broken reply in its way
+            connected = "NewConnectionError" not in repr(error)
+            raise Transient(f"{type(error).__name__}: {said(error, self._key)}", billed=connected) from None
         return reply_of(response)
 
     def _config(self, prompt: Prompt, max_tokens: int) -> dict[str, Any]:

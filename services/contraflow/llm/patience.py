@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_before_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
 from contraflow.errors import ProviderDown, ProviderUnusable
@@ -26,7 +27,10 @@ _BACKOFF = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``timeout`` seconds for a call, ``total`` for a question with its retries, of which there are ``tries`` at most."""
+    """``timeout`` seconds for a call, ``total`` for a question with its retries.
+
+    ``tries`` bounds the calls that fail; being asked to slow down is no failure, and is bounded by time alone.
+    """
 
     timeout: float = 30.0
     total: float = 120.0
@@ -53,30 +57,35 @@ class Patience:
         :raises ProviderUnusable: if no later one will be, until somebody mends what the message says.
         :raises Refused: as it comes.
         """
-        async with self.concurrency.slot():
-            deadline = self._clock.now() + self._limits.total
-            try:
-                async for attempt in self._retrying():
-                    with attempt:
-                        await self._admission(deadline)
-                        return await self._once(call, deadline)
-            except (RateLimited, Transient) as error:
-                raise ProviderDown(f"{self._name} does not answer: {error}. {RESUME}") from None
-            except Permanent as error:
-                raise ProviderUnusable(f"{self._name}: {error}") from None
-        raise AssertionError("the last attempt returns or raises")
+        deadline = math.inf
 
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
+        def hopeless(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            spent = isinstance(error, Transient) and state.attempt_number >= self._limits.tries
+            return spent or self._clock.now() + state.upcoming_sleep > deadline
+
+        retrying = AsyncRetrying(
             retry=retry_if_exception_type((RateLimited, Transient)),
-            stop=stop_after_attempt(self._limits.tries) | stop_before_delay(self._limits.total),
+            stop=hopeless,
             wait=_wait,
             sleep=self._clock.sleep,
             reraise=True,
         )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    async with self.concurrency.slot():
+                        deadline = min(deadline, self._clock.now() + self._limits.total)
+                        await self._admission(deadline)
+                        return await self._once(call, deadline)
+        except (RateLimited, Transient) as error:
+            raise ProviderDown(f"{self._name} does not answer: {error}. {RESUME}") from None
+        except Permanent as error:
+            raise ProviderUnusable(f"{self._name}: {error}") from None
+        raise AssertionError("the last attempt returns or raises")
 
     async def _admission(self, deadline: float) -> None:
-        while wait := max(self.concurrency.pause, 0.0) or self.breaker.wait():
+        while wait := self.concurrency.pause or self.breaker.wait():
             if self._clock.now() + wait > deadline:
                 raise ProviderDown(f"{self._name} is left alone for another {wait:.0f} s after it failed. {RESUME}")
             await self._clock.sleep(wait)

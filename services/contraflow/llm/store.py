@@ -95,19 +95,20 @@ class Store:
         with anyio.CancelScope(shield=True):  # half told is worse than late
             async with self._lock:
                 if not write.done:
-                    await self._flush()
+                    await self._flush(write)
 
     def put_later(self, items: Items) -> None:
         """Write with whatever is put next, or at the end; a crash before that loses it."""
         self._waiting.append(_Write(items))
 
-    async def _flush(self) -> None:
+    async def _flush(self, own: _Write) -> None:
         writes, self._waiting = self._waiting, []
         try:
             with self._in_words():
                 await anyio.to_thread.run_sync(self._commit, writes)
         except LogError:
-            self._waiting = [*writes[:-1], *self._waiting]  # each of the others tries, and fails, for itself
+            # each of the others tries, and perhaps fails, for itself
+            self._waiting = [*(write for write in writes if write is not own), *self._waiting]
             raise
 
     def put_now(self, items: Items) -> None:

@@ -28,12 +28,13 @@ class UserProvider:
     def __init__(self, name: str, base_dir: Path = Path(), field: str = "validation.tiers") -> None:
         self.host = name
         self._function = find(name, base_dir, field)
+        self._async = any(map(inspect.iscoroutinefunction, (self._function, type(self._function).__call__)))
 
     async def ask(self, prompt: Prompt, model: str, max_tokens: int) -> Reply:
         """One call of the function."""
         asked = (prompt.system, prompt.user, dict(prompt.schema), model)
         try:
-            if inspect.iscoroutinefunction(self._function):
+            if self._async:
                 reply: Any = await self._function(*asked)
             else:
                 reply = await anyio.to_thread.run_sync(self._function, *asked, abandon_on_cancel=True)

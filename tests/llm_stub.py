@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Asked", "Behave", "Does", "Stub", "answer", "drip", "hang", "malformed", "stub", "tell", "truncated"]
+__all__ = [
+    "Asked",
+    "Behave",
+    "Does",
+    "Stub",
+    "answer",
+    "drip",
+    "fails",
+    "fenced",
+    "hang",
+    "malformed",
+    "stub",
+    "tell",
+    "truncated",
+]
 
 
 class Asked(NamedTuple):
@@ -97,7 +110,7 @@ def truncated(asked: Asked) -> Does:
 
 def malformed(asked: Asked) -> Does:
     """A reply that is no JSON."""
-    return Does(body=b'{"choices": [{"mess')
+    return Does(body=b'{"choices": [{"mess', amiss="malformed")
 
 
 def drip(asked: Asked) -> Does:
@@ -112,7 +125,7 @@ def hang(asked: Asked) -> Does:
 
 @dataclass
 class Stub:
-    """What was asked, and how many were in flight at once at most."""
+    """What was ``asked``, how often each question was ``answered`` in full, and how many were in flight at once at most."""
 
     behave: Behave
     url: str = ""
@@ -167,7 +180,7 @@ class Stub:
         else:
             writer.write(does.body)
             await writer.drain()
-        if does.status == 200:
+        if does.status == 200 and does.amiss != "malformed":
             self.answered[asked.user] += 1
         return True
 
@@ -179,12 +192,10 @@ def _user(body: dict[str, Any]) -> str:
     return "".join(part.get("text", "") for part in contents[-1]["parts"])
 
 
-def texts_of(asked: Asked) -> tuple[str, str, str]:
-    """The property and both texts, as the fence holds them."""
-    marker = re.match(r"The marker is (.+)\n", asked.user)
-    assert marker is not None
-    _, statement, _, first, _, second, _ = asked.user.split(f"\n{marker[1]}\n")
-    return statement, first, second
+def fenced(user: str) -> list[str]:
+    """The property and both texts of a question, as the fence holds them."""
+    marker = user.split("\n")[0].removeprefix("The marker is ")
+    return user.split(f"\n{marker}\n")[1:6:2]
 
 
 @asynccontextmanager
@@ -199,6 +210,8 @@ async def stub(behave: Behave) -> AsyncIterator[Stub]:
         tasks.add(task)
         try:
             await serving.serve(reader, writer)
+        except asyncio.CancelledError:  # the end of the block; asyncio would log it as an error
+            pass
         finally:
             tasks.discard(task)
 
