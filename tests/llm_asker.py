@@ -75,7 +75,10 @@ async def main(told: dict[str, Any]) -> None:
     async def no_vectors(texts: object) -> Any:
         raise AssertionError
 
-    async with open_judges([told["tier"]], no_vectors, "run-1", told["dollars"], folder=Path(told["folder"])) as judges:
+    async with open_judges([told["tier"]], no_vectors, "run-1", told["dollars"], folder=Path(told["folder"])) as (
+        judges,
+        _,
+    ):
         left = list(range(told["pairs"]))
         async with anyio.create_task_group() as group:
             for _ in range(told["workers"]):

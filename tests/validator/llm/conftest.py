@@ -46,7 +46,7 @@ def judges(tmp_path: Path) -> Opens:
 
     @asynccontextmanager
     async def opened(*tiers: Any, run: str = "run-1", dollars: float = 50.0) -> AsyncIterator[list[Judge]]:
-        async with open_judges(tiers, no_vectors, run, dollars, folder=tmp_path / "answers") as found:
+        async with open_judges(tiers, no_vectors, run, dollars, folder=tmp_path / "answers") as (found, _):
             yield found
 
     return opened

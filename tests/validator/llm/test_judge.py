@@ -61,7 +61,7 @@ def opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opens:
     ) -> AsyncIterator[tuple[Judge, Ledger]]:
         monkeypatch.setitem(sys.modules, "judging", SimpleNamespace(ask=ask))
         tier = {"judging:ask": {"model": "judge-1", "name": "mine", "price": [1.0, 10.0], "tries": 1, **settings}}
-        async with open_judges([tier], _no_vectors, run, dollars, tmp_path, tmp_path / "answers") as (judge,):
+        async with open_judges([tier], _no_vectors, run, dollars, tmp_path, tmp_path / "answers") as ((judge,), _):
             assert isinstance(judge, LLMJudge)
             yield judge, judge._client._ledger
 
@@ -247,7 +247,7 @@ async def test_the_budget_of_a_run_is_for_all_of_its_tiers(tmp_path: Path, monke
     provider = Scripted(lambda prompt: FIRST)
     monkeypatch.setitem(sys.modules, "judging", SimpleNamespace(ask=provider))
     tiers = [{"judging:ask": {"model": model, "price": [1, 10]}} for model in ("x", "y")]
-    async with open_judges(tiers, _no_vectors, "r", 0.01, tmp_path, tmp_path / "answers") as found:
+    async with open_judges(tiers, _no_vectors, "r", 0.01, tmp_path, tmp_path / "answers") as (found, _):
         for judge in found:
             with pytest.raises(BudgetSpent, match="run's"):
                 for i in range(100):
