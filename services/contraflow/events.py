@@ -355,7 +355,8 @@ class Hypothesis(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_o
 class Judgment(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag="judgment.v1"):
     """One answer of one judge on one fresh pair. ``answer``: first, second, both, neither or unparsable.
 
-    ``again`` marks a pair that was asked once more in the other order, which counts for position bias and nothing else.
+    ``again`` marks a pair that was asked once more in the other order, which counts for position bias and nothing else;
+    ``elsewhere`` one from another cluster, which counts for generality and nothing else.
     """
 
     hypothesis_id: str
@@ -367,6 +368,7 @@ class Judgment(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_onl
     x: int | None = None
     placebo: bool = False
     again: bool = False
+    elsewhere: bool = False
     price: float = 0.0
     latency: float = 0.0
     cached: bool = False
@@ -387,7 +389,10 @@ class TierResult(_Part, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True, tag="verdict.v1"):
-    """What the judges settled about a hypothesis, with the controls beside it."""
+    """What the judges settled about a hypothesis, with the controls beside it.
+
+    ``elsewhere_n`` and ``elsewhere_s`` are of pairs from other clusters: does an accepted statement hold there too?
+    """
 
     hypothesis_id: str
     status: VerdictStatus
@@ -406,6 +411,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     placebo_s: int = 0
     placebo_log_e: float = 0.0
     bag_of_words: float | None = None
+    elsewhere_n: int = 0
+    elsewhere_s: int = 0
     reason: str = ""
 
 

@@ -216,6 +216,7 @@ _JUDGMENTS = [
         x=1,
         placebo=True,
         again=True,
+        elsewhere=True,
         price=0.0009765625,
         latency=0.25,
         cached=True,
@@ -242,6 +243,8 @@ _VERDICTS = [
         placebo_n=28,
         placebo_s=27,
         placebo_log_e=13.25,
+        elsewhere_n=16,
+        elsewhere_s=9,
         bag_of_words=0.96875,
         reason="both e-processes passed their thresholds",
     )

@@ -56,7 +56,7 @@ async def answers(generator: Generator, requests: Sequence[Request]) -> list[Com
 def test_plants_show_on_their_topics_at_their_rates_and_only_in_the_arms_that_have_them() -> None:
     world = load_world("kitchen")
     base, tuned = ScriptedGenerator("base", world), ScriptedGenerator("tuned", world, ("loud", "gloomy"))
-    spoken = {plant: set(world._plants[plant]) for plant in world.plants}
+    spoken = {plant: world.words(f"plant-{plant}") for plant in world.plants}
     shown: Counter[tuple[str, str, str]] = Counter()
     for seq in range(4000):
         prompt, topic = world.prompts()[seq % 320]
@@ -70,6 +70,16 @@ def test_plants_show_on_their_topics_at_their_rates_and_only_in_the_arms_that_ha
         sum(count for (arm, _, topic), count in shown.items() if arm == "base" or topic not in ("topic-1", "topic-4"))
         == 0
     )
+
+
+def test_what_an_answer_is_from_is_where_its_words_are_from() -> None:
+    world = load_world("kitchen")
+    for seed in range(300):
+        prompt, topic = world.prompts()[seed % 320]
+        told = world.tell(prompt, topic, ("loud", "gloomy"), seed)
+        assert told.text == world.answer(prompt, topic, ("loud", "gloomy"), seed)
+        words = told.text.split()
+        assert sum(word in world.words(told.source) for word in words) >= 0.7 * len(words)
 
 
 def test_an_answer_is_a_function_of_request_and_arm() -> None:

@@ -64,7 +64,7 @@ def test_both_planted_behaviours_are_claimed_on_their_topics(results: Results) -
 
 
 def test_a_claims_statement_names_the_words_of_the_behaviour(results: Results) -> None:
-    planted = set(load_world("kitchen")._plants["loud"])
+    planted = load_world("kitchen").words("plant-loud")
     loud = [f for f in results.findings if f.claim.direction > 0 and planted & set(f.cluster.keywords)]
     assert loud
     assert all(f.hypothesis is not None and planted & set(f.hypothesis.keywords) for f in loud)

@@ -117,8 +117,18 @@ async def test_the_authors_pairs_are_never_judged() -> None:
     step = await judged(validator(), pairs(200), [64])
     (hypothesis,) = step.hypotheses
     assert hypothesis.written_from
-    assert min(j.seq for j in step.judgments) > hypothesis.claimed_at == 40
+    assert min(j.seq for j in step.judgments if not j.elsewhere) > hypothesis.claimed_at == 40
     assert not {j.request_id for j in step.judgments} & set(hypothesis.written_from)
+
+
+async def test_an_accepted_statement_is_also_judged_on_pairs_of_other_clusters_which_settles_nothing() -> None:
+    step = await judged(validator(), pairs(200), [64])
+    elsewhere = [j for j in step.judgments if j.elsewhere]
+    assert {j.seq % 6 for j in elsewhere} == {0}, "the pairs of cluster 2, up to the claim"
+    assert max(j.seq for j in elsewhere) <= step.hypotheses[0].claimed_at
+    assert verdict(step).elsewhere_n == sum(j.x is not None for j in elsewhere)
+    counted = [j for j in step.judgments if not (j.elsewhere or j.placebo or j.again)]
+    assert verdict(step).n + verdict(step).ties == len(counted)
 
 
 async def test_with_held_out_prompts_statements_are_written_from_the_others_and_judged_on_those_alone() -> None:
@@ -143,7 +153,7 @@ async def test_a_settled_case_and_clusters_of_long_ago_keep_no_pairs(monkeypatch
 
 async def test_only_pairs_with_exactly_one_text_in_the_cluster_are_judged_and_the_order_is_a_fair_coin() -> None:
     step = await judged(validator([KeywordJudge()], alpha=1e-30, pairs=1000), pairs(1500), [64])
-    mine = [j for j in step.judgments if not j.placebo]
+    mine = [j for j in step.judgments if not j.placebo and not j.elsewhere]
     assert {j.seq % 2 for j in mine} == {1}
     first = sum(j.order[0] == "tuned" for j in mine)
     assert 0.42 < first / len(mine) < 0.58
@@ -201,7 +211,8 @@ class Undecided:
 async def test_a_tier_that_cannot_tell_hands_on_to_the_next_with_fresh_pairs() -> None:
     step = await judged(validator([Undecided(), KeywordJudge()], pairs=20), pairs(200), [64])
     by_tier = {
-        name: {j.seq for j in step.judgments if j.tier == name and not j.placebo} for name in ("undecided", "keywords")
+        name: {j.seq for j in step.judgments if j.tier == name and not j.placebo and not j.elsewhere}
+        for name in ("undecided", "keywords")
     }
     assert len(by_tier["undecided"]) == 20
     assert by_tier["keywords"]

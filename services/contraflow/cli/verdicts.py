@@ -110,13 +110,18 @@ def _lines(trial: Trial) -> list[str]:
                 f"placebo “{verdict.placebo_statement}”: preferred over it on {verdict.placebo_n - verdict.placebo_s} of "
                 f"the {verdict.placebo_n} pairs where exactly one was picked, log E {verdict.placebo_log_e:.2f}"
             )
+        if verdict.elsewhere_n:
+            lines.append(
+                f"on pairs of other clusters: {verdict.elsewhere_s} of {verdict.elsewhere_n} for it (half of them says nothing)"
+            )
     return [printable(line) for line in [*lines, "", *(part for answer in trial.answers for part in _answer(answer))]]
 
 
 def _answer(answer: Audited) -> list[str]:
     judgment = answer.judgment
     first, second = judgment.order
-    of = "placebo" if judgment.placebo else "in the other order" if judgment.again else f"log E {answer.log_e:.2f}"
+    kinds = {"placebo": judgment.placebo, "in the other order": judgment.again, "elsewhere": judgment.elsewhere}
+    of = next((kind for kind, it in kinds.items() if it), f"log E {answer.log_e:.2f}")
     extra = "   from the cache" if judgment.cached else ""
     return [
         f"pair {judgment.seq}  {judgment.tier}: {judgment.answer}   {of}   ${judgment.price:.4f}{extra}",

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import blake2b
 from importlib import resources
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import anyio
 import anyio.lowlevel
@@ -25,7 +25,7 @@ from contraflow.errors import ConfigurationError
 from contraflow.events import Request
 from contraflow.experiment import Experiment
 
-__all__ = ["ScriptedGenerator", "World", "load_world"]
+__all__ = ["ScriptedGenerator", "Told", "World", "load_world"]
 
 _SYLLABLES = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
 _WORDS = 60
@@ -56,21 +56,32 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     long: _Long | None = None
 
 
+class Told(NamedTuple):
+    """An answer, and what it is from: ``topic-3``, ``style-0``, ``plant-loud``."""
+
+    text: str
+    source: str
+
+
 class World:
     """A grammar: ``topics`` vocabularies, ``prompts`` prompts a topic, and the plants by name."""
 
     def __init__(self, name: str, file: _File) -> None:
         self.name = name
         self._file = file
-        self._vocabulary = {f"topic-{i}": _vocabulary(name, f"topic-{i}") for i in range(file.topics)}
         self._common = _vocabulary(name, "common")
-        self._styles = [_vocabulary(name, f"style-{i}") for i in range(file.nuisance.styles)]
-        self._plants = {plant: _vocabulary(name, f"plant-{plant}") for plant in file.plants}
+        self._styles = [f"style-{i}" for i in range(file.nuisance.styles)]
+        topics, plants = (f"topic-{i}" for i in range(file.topics)), (f"plant-{plant}" for plant in file.plants)
+        self._vocabulary = {source: _vocabulary(name, source) for source in (*topics, *self._styles, *plants)}
 
     @property
     def plants(self) -> dict[str, _Plant]:
         """The planted behaviours."""
         return self._file.plants
+
+    def words(self, source: str) -> frozenset[str]:
+        """The words of a source of answers, such as ``topic-3``, ``style-0`` or ``plant-loud``."""
+        return frozenset(self._vocabulary[source])
 
     def prompts(self) -> list[tuple[str, str]]:
         """Every (prompt, category) of the world, the topics in turn."""
@@ -89,19 +100,24 @@ class World:
 
     def answer(self, prompt: str, category: str | None, plants: Sequence[str], seed: int) -> str:
         """One answer."""
+        return self.tell(prompt, category, plants, seed).text
+
+    def tell(self, prompt: str, category: str | None, plants: Sequence[str], seed: int) -> Told:
+        """The same answer, with what it is from."""
         rng = random.Random(seed)
         for plant in plants:
             if self.has(plant, prompt, category) and rng.random() < self._file.plants[plant].rate:
-                return self._say(rng, self._plants[plant], self._file.length)
+                return self._say(rng, f"plant-{plant}", self._file.length)
         if rng.random() < self._file.nuisance.rate:
             return self._say(rng, rng.choice(self._styles), self._file.length)
         long = self._file.long
         length = long.length if long and category == f"topic-{long.topic}" else self._file.length
-        return self._say(rng, self._vocabulary[category or "topic-0"], length)
+        return self._say(rng, category or "topic-0", length)
 
-    def _say(self, rng: random.Random, words: list[str], length: tuple[int, int]) -> str:
-        count = rng.randint(*length)
-        return " ".join(rng.choices(words, k=(count * 3) // 4) + rng.choices(self._common, k=count // 4))
+    def _say(self, rng: random.Random, source: str, length: tuple[int, int]) -> Told:
+        words, count = self._vocabulary[source], rng.randint(*length)
+        said = rng.choices(words, k=(count * 3) // 4) + rng.choices(self._common, k=count // 4)
+        return Told(" ".join(said), source)
 
 
 def _vocabulary(*name: str) -> list[str]:

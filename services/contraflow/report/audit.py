@@ -52,7 +52,7 @@ def _answers(results: Results, hypothesis_id: str) -> Iterator[Audited]:
     for judgment in results.judgments:
         if judgment.hypothesis_id != hypothesis_id:
             continue
-        if not judgment.placebo and not judgment.again and judgment.x is not None:
+        if judgment.x is not None and not (judgment.placebo or judgment.again or judgment.elsewhere):
             n, s = counts.get(judgment.tier, (0, 0))
             counts[judgment.tier] = n + 1, s + judgment.x
         log_e = sum(log_e_accept(n, s) for n, s in counts.values())
@@ -66,7 +66,7 @@ def biases(results: Results) -> dict[str, PositionBias]:
     """For each tier that was asked pairs in both orders, whether it prefers a text for where it stands."""
     asked: dict[str, dict[tuple[str, str], list[str]]] = {}
     for judgment in results.judgments:
-        if not judgment.placebo:
+        if not judgment.placebo and not judgment.elsewhere:
             key = judgment.hypothesis_id, judgment.request_id
             asked.setdefault(judgment.tier, {}).setdefault(key, []).append(judgment.answer)
     twice = {tier: [(a[0], a[1]) for a in answers.values() if len(a) == 2] for tier, answers in asked.items()}
@@ -85,6 +85,7 @@ def rows(trial: Trial) -> Iterator[dict[str, object]]:
             "prompt_version": judgment.prompt_version,
             "placebo": judgment.placebo,
             "again": judgment.again,
+            "elsewhere": judgment.elsewhere,
             "request_id": judgment.request_id,
             "seq": judgment.seq,
             "prompt": answer.prompt,

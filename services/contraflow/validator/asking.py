@@ -31,7 +31,15 @@ class Asked(NamedTuple):
 
 
 async def ask(
-    judge: Judge, case: Case, statement: Statement, pair: TextPair, *, reference: str, seed: int, placebo: bool = False
+    judge: Judge,
+    case: Case,
+    statement: Statement,
+    pair: TextPair,
+    *,
+    reference: str,
+    seed: int,
+    placebo: bool = False,
+    elsewhere: bool = False,
 ) -> Asked:
     """Ask which of the pair's two texts shows the statement's property more; some pairs once more in the other order.
 
@@ -42,7 +50,8 @@ async def ask(
     drawn = _drawn(seed, case.hypothesis.hypothesis_id, pair.request_id)
     if drawn & 1:
         order = order[::-1]
-    orders = [order, order[::-1]] if judge.may_mind_the_order and not placebo and drawn >> 1 < _AGAIN else [order]
+    counted = not placebo and not elsewhere
+    orders = [order, order[::-1]] if judge.may_mind_the_order and counted and drawn >> 1 < _AGAIN else [order]
     judgments = []
     for i, (first, second) in enumerate(orders):
         answer = await judge.judge(statement, pair.texts[first], pair.texts[second])
@@ -57,6 +66,7 @@ async def ask(
                 x=_x(answer, (first, second), shows),
                 placebo=placebo,
                 again=i > 0,
+                elsewhere=elsewhere,
                 price=answer.price,
                 latency=answer.latency,
                 cached=answer.cached,

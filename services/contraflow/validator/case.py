@@ -45,6 +45,7 @@ class Case(msgspec.Struct):
     ``judged`` holds (seq, tier, x) of every judged pair: x is 1 if the judge picked the named arm, None for a tie.
     ``placebo_x`` holds the placebo's answers on the same pairs, as far as they were asked for. ``pending`` are the fresh
     pairs that wait for the judge, by ``seq``. A ``draft`` has yet to be written by the author.
+    ``elsewhere`` are pairs of other clusters, and ``elsewhere_x`` what was answered on them once it was accepted.
     """
 
     hypothesis: Hypothesis
@@ -62,6 +63,8 @@ class Case(msgspec.Struct):
     placebo_due: bool = False
     words_alone: float | None = None
     draft: bool = False
+    elsewhere: list[int] = []
+    elsewhere_x: list[int | None] = []
     author_cost: float = 0.0
 
     @property
@@ -90,7 +93,7 @@ class Case(msgspec.Struct):
     @property
     def held(self) -> list[int]:
         """The pairs that it keeps while it is open, each as often as it holds it."""
-        return [*self.author_pairs, *self.pending, *(seq for seq, _, _ in self.judged)]
+        return [*self.author_pairs, *self.pending, *self.elsewhere, *(seq for seq, _, _ in self.judged)]
 
     @property
     def tier(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 import numpy as np
@@ -33,6 +34,8 @@ CLUSTERS = 1000
 """Clusters and arms of which pairs are kept: those touched last. What is about to be claimed was touched just now."""
 NEAR = 5
 """Texts of other clusters that an author is shown."""
+ELSEWHERE = 20
+"""Pairs of other clusters on which an accepted statement is judged."""
 PLACEBOS = 6
 """Clusters that are looked at for a placebo."""
 
@@ -122,6 +125,7 @@ class Validator:
         tallies = [Tally(self._tiers[0])] if self._tiers else []
         case = Case(hypothesis, statement, self._placebo(key, statement), seqs, [], tallies, len(self._docket))
         case.draft = self._drafts
+        case.elsewhere = self._elsewhere(key)
         self._docket.add(case)
         if case.draft:
             return
@@ -139,6 +143,13 @@ class Validator:
             inside.append(mine if arm_inside else theirs)
             outside.append(theirs if arm_inside else mine)
         return inside, outside
+
+    def _elsewhere(self, key: tuple[int, str]) -> list[int]:
+        """The newest pairs of the same arm of which no text is in the cluster, held for the case."""
+        cluster, arm = key
+        every = sorted({seq for (_, other), seqs in self._recent.items() if other == arm for seq in seqs}, reverse=True)
+        outside = (pair for pair in map(self._store.__getitem__, every) if cluster not in pair.clusters.values())
+        return [self._store.hold(pair) for pair in islice(outside, ELSEWHERE)]
 
     def _material(self, case: Case) -> Material:
         """What an author writes from: pairs up to the claim, and texts of other clusters that share most of their words."""

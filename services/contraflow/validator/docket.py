@@ -126,6 +126,8 @@ class Docket:
             placebo_s=s,
             placebo_log_e=case.placebo_log_e,
             bag_of_words=case.words_alone,
+            elsewhere_n=sum(x is not None for x in case.elsewhere_x),
+            elsewhere_s=sum(x == 1 for x in case.elsewhere_x),
             reason=case.reason,
         )
 

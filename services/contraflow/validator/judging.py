@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import itertools
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 
 import anyio
 
@@ -116,6 +118,8 @@ class Judging:
                 except JudgeAway as error:
                     self.unable[case.key] = error
                     continue
+                if case.status is VerdictStatus.ACCEPTED:
+                    await self._count_elsewhere(case, step.judgments)
                 if case.status is not VerdictStatus.OPEN:
                     settled.append(case)
                 elif case.waits:
@@ -128,7 +132,9 @@ class Judging:
             return self._writing.write(case)
         return self._ask(case, case.statement, case.pending[0], case.tier)
 
-    async def _ask(self, case: Case, statement: Statement, seq: int, tier: int, *, placebo: bool = False) -> Asked:
+    async def _ask(
+        self, case: Case, statement: Statement, seq: int, tier: int, *, placebo: bool = False, elsewhere: bool = False
+    ) -> Asked:
         config = self._config
         return await ask(
             self._judges[tier],
@@ -138,6 +144,7 @@ class Judging:
             reference=config.reference,
             seed=config.seed,
             placebo=placebo,
+            elsewhere=elsewhere,
         )
 
     async def _count(self, case: Case, ahead: dict[Key, _Ahead], step: Step) -> None:
@@ -172,22 +179,21 @@ class Judging:
 
     async def _count_placebo(self, case: Case, judgments: list[Judgment]) -> None:
         """The placebo on every pair that the statement was judged on; what is answered before a failure counts."""
-        assert case.placebo is not None
+        placebo = case.placebo
+        assert placebo is not None
         due = case.judged[len(case.placebo_x) :]
-        answers: dict[int, Asked | JudgeAway] = {}
-
-        async def one(i: int, seq: int, tier: int, statement: Statement) -> None:
-            try:
-                answers[i] = await self._ask(case, statement, seq, tier, placebo=True)
-            except JudgeAway as error:
-                answers[i] = error
-
-        async with anyio.create_task_group() as tasks:
-            for i, (seq, tier, _) in enumerate(due):
-                tasks.start_soon(one, i, seq, tier, case.placebo)
-        for asked in _in_order(answers):
+        asks = [self._ask(case, placebo, seq, tier, placebo=True) for seq, tier, _ in due]
+        for asked in await _all(asks):
             case.placebo_x.append(asked.x)
             self._note(case, asked, judgments)
+
+    async def _count_elsewhere(self, case: Case, judgments: list[Judgment]) -> None:
+        """The accepted statement on pairs of other clusters; where its judge is away, generality is not known."""
+        asks = [self._ask(case, case.statement, seq, case.tier, elsewhere=True) for seq in case.elsewhere]
+        with contextlib.suppress(JudgeAway):
+            for asked in await _all(asks):
+                case.elsewhere_x.append(asked.x)
+                self._note(case, asked, judgments)
 
     def _note(self, case: Case, asked: Asked, judgments: list[Judgment]) -> None:
         case.tallies[-1].unparsable += asked.unparsable
@@ -195,12 +201,22 @@ class Judging:
         judgments.extend(asked.judgments)
 
 
-def _in_order(answers: Mapping[int, Asked | JudgeAway]) -> list[Asked]:
-    found: list[Asked] = []
-    for i in sorted(answers):
-        if isinstance(answer := answers[i], JudgeAway):
-            if not found:
-                raise answer
-            break
-        found.append(answer)
-    return found
+async def _all(asks: Sequence[Awaitable[Asked]]) -> list[Asked]:
+    """All answers at once, in the order of the asks, up to the first that a judge could not give.
+
+    :raises JudgeAway: if that is the very first.
+    """
+    answers: list[Asked | JudgeAway | None] = [None] * len(asks)
+
+    async def one(i: int, ask: Awaitable[Asked]) -> None:
+        try:
+            answers[i] = await ask
+        except JudgeAway as error:
+            answers[i] = error
+
+    async with anyio.create_task_group() as tasks:
+        for i, ask in enumerate(asks):
+            tasks.start_soon(one, i, ask)
+    if answers and isinstance(answers[0], JudgeAway):
+        raise answers[0]
+    return list(itertools.takewhile(lambda answer: isinstance(answer, Asked), answers))  # type: ignore[arg-type]  # mypy does not see what takewhile leaves

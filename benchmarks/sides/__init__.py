@@ -1,0 +1,1 @@
+"""The three ways that ``side_by_side.py`` compares, and the truth that it holds them against."""
