@@ -469,6 +469,20 @@ def test_the_same_configuration_has_no_difference() -> None:
     assert difference(kept(), kept(reference="base")) == []
 
 
+def test_how_a_tier_is_asked_may_change_and_its_budget_may_grow() -> None:
+    def tiers(settings: Any, *more: Any) -> dict[str, Any]:
+        return kept(validation={"tiers": ["keywords", {"gemini": settings}, *more]})
+
+    old = tiers({"model": "gemini-flash", "budget": 1, "key": "env:A", "timeout": 9})
+    assert difference(old, tiers({"model": "gemini-flash", "budget": 2, "key": "env:B", "tries": 9})) == []
+    assert difference(old, tiers("gemini-flash")) == []  # no bound
+    assert difference(old, tiers({"model": "gemini-flash", "budget": 0.5})) == [
+        "budget.tier 2: 1 -> 0.5 (a budget may grow, not shrink)"
+    ]
+    assert len(difference(tiers("gemini-flash"), tiers("gemini-pro"))) == 1
+    assert len(difference(tiers("gemini-flash"), tiers("gemini-flash", "embedding"))) == 1
+
+
 def test_budgets_may_grow_and_not_shrink() -> None:
     assert difference(kept(budget={"texts": 1000}), kept(budget={"texts": 20_000, "minutes": None})) == []
     assert difference(kept(budget={"texts": 1000, "tokens": 5}), kept(budget={"texts": None, "tokens": 6})) == []

@@ -33,11 +33,21 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         ("aiokafka", "kafka", "the log on Apache Kafka"),
         ("prometheus_client", "metrics", "metrics of services"),
         ("textual", "ui", "the screen of `contraflow top`"),
+        ("google.genai", "gemini", "judges of the provider gemini"),
+        ("google.generativeai", "google-generativeai", "judges of the provider google-generativeai"),
+        ("openai", "openai", "judges of the provider openai"),
     ):
         yield package, *_package(package, extra, use)
 
 
 def _package(package: str, extra: str, use: str) -> tuple[bool, str]:
-    if util.find_spec(package) is None:
+    if not _there(package):
         return False, f"not installed; needed for {use}: pip install 'contraflow[{extra}]' (see README)"
-    return True, f"{metadata.version(package.replace('_', '-'))} ({use})"
+    return True, f"{metadata.version(package.replace('_', '-').replace('.', '-'))} ({use})"
+
+
+def _there(package: str) -> bool:
+    try:
+        return util.find_spec(package) is not None
+    except ModuleNotFoundError:  # what it would be a part of is not there either
+        return False

@@ -12,12 +12,14 @@ from contraflow.configuration.typed import shown
 from contraflow.experiment import Experiment
 from contraflow.pairs import BLOCK
 
-__all__ = ["Change", "Resolved", "changes", "difference", "resolve", "resumed"]
+__all__ = ["Change", "Resolved", "changes", "difference", "resolve", "resumed", "tiers_apart"]
 
 _WARM_START = 320
 _LEAST_WARM_START = 64
 _AUTO = {"scripted": (32, 2), "replay": (512, 4)}
 _ABSENT = object()
+# what a resumed run may ask otherwise: none of it is in an answer
+_HOW_TO_ASK = ("key", "timeout", "patience", "tries", "concurrency")
 _CHOSEN = ("warm_start", "epoch", "in_flight", "clusters_start")
 
 
@@ -144,8 +146,25 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
 
 
 def _compared(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    experiment = _with_defaults(resolved["experiment"])
+    experiment = tiers_apart(_with_defaults(resolved["experiment"]))
     return {**experiment, "order of arms": resolved["arms"], "number of prompts": resolved["prompts"]}
+
+
+def tiers_apart(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiment with the budgets of its tiers among the budgets, and without what changes no answer of a tier."""
+    validation = experiment.get("validation") or {}
+    budgets, tiers = dict(experiment.get("budget") or {}), []
+    for i, tier in enumerate(validation.get("tiers") or ()):
+        if isinstance(tier, Mapping):
+            tier = {name: _asked_of(settings) for name, settings in tier.items()}
+            budgets[f"tier {i + 1}"] = next((settings.pop("budget", None) for settings in tier.values()), None)
+        tiers.append(tier)
+    return {**experiment, "budget": budgets, "validation": {**validation, "tiers": tiers}}
+
+
+def _asked_of(settings: Any) -> dict[str, Any]:
+    given = settings if isinstance(settings, Mapping) else {"model": settings}
+    return {name: value for name, value in given.items() if name not in _HOW_TO_ASK}
 
 
 def _with_defaults(experiment: Any) -> Any:

@@ -124,7 +124,8 @@ class Ledger:
         field = "the tier's budget under validation.tiers" if name else "budget.dollars"
         return (
             f"the next call of {tier} could cost ${most / PICO:.6f}, and ${self._spent[name] / PICO:.6f} of the {over}'s "
-            f"${self._budgets[name] / PICO:.2f} are spent. It was not made. Raise {field}, and resume."
+            f"${self._budgets[name] / PICO:.2f} are spent, so it was not made; with more in {field}, another run "
+            "goes on from there, and what was paid for is kept"
         )
 
     def _add(self, sums: dict[str | None, int], tier: str, amount: int) -> None:

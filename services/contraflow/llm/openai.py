@@ -66,7 +66,8 @@ class OpenAIProvider:
         await self._client.close()
 
     def _failure(self, error: Any) -> ProviderError:
-        return failure(error.status_code, said(error.message, self._key), error.response.headers, error.body)
+        told = error.body.get("message") if isinstance(error.body, Mapping) else None
+        return failure(error.status_code, said(told or error.message, self._key), error.response.headers, error.body)
 
     def _request(self, prompt: Prompt, model: str, max_tokens: int) -> dict[str, Any]:
         request = {

@@ -21,7 +21,6 @@ __all__ = ["Limits", "Patience"]
 
 T = TypeVar("T")
 
-RESUME = "What it was to judge stays undecided; resume when it is back."
 _BACKOFF = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
 
 
@@ -45,6 +44,7 @@ class Patience:
         self._name = name
         self._limits = limits
         self._clock = clock or Clock()
+        self._failure = ""
         self.breaker = breaker or Breaker(clock=self._clock)
         self.concurrency = Concurrency(limits.concurrency, self._clock)
 
@@ -79,7 +79,7 @@ class Patience:
                         await self._admission(deadline)
                         return await self._once(call, deadline)
         except (RateLimited, Transient) as error:
-            raise ProviderDown(f"{self._name} does not answer: {error}. {RESUME}") from None
+            raise ProviderDown(f"{self._name} does not answer: {error}") from None
         except Permanent as error:
             raise ProviderUnusable(f"{self._name}: {error}") from None
         raise AssertionError("the last attempt returns or raises")
@@ -87,14 +87,15 @@ class Patience:
     async def _admission(self, deadline: float) -> None:
         while wait := self.concurrency.pause or self.breaker.wait():
             if self._clock.now() + wait > deadline:
-                raise ProviderDown(f"{self._name} is left alone for another {wait:.0f} s after it failed. {RESUME}")
+                raise ProviderDown(f"{self._name} is left alone for another {wait:.0f} s: {self._failure}")
             await self._clock.sleep(wait)
 
     async def _once(self, call: Callable[[float], Awaitable[T]], deadline: float) -> T:
         started = self._clock.now()
         try:
             answer = await call(max(0.001, min(self._limits.timeout, deadline - started)))
-        except Transient:
+        except Transient as error:
+            self._failure = str(error)
             self.breaker.failed()
             raise
         except RateLimited as error:

@@ -207,7 +207,7 @@ async def test_a_budget_below_one_call_makes_none(opens: Opens) -> None:
             await judge.judge(PIRATE, "arr", "hello")
         assert ledger.entries() == []
     async with opens(provider, dollars=0.0001) as (judge, _):
-        with pytest.raises(BudgetSpent, match=r"of the run's \$0\.00 are spent.*Raise budget\.dollars"):
+        with pytest.raises(BudgetSpent, match=r"of the run's \$0\.00 are spent.*with more in budget\.dollars"):
             await judge.judge(PIRATE, "arr", "hello")
     assert provider.asked == []
 

@@ -61,7 +61,7 @@ async def test_a_failure_that_passes_is_tried_again_later_and_later(time: Time) 
 
 async def test_after_so_many_tries_the_provider_is_down_and_not_wrong(time: Time) -> None:
     call, given = raising(*[Transient("the server is on fire")] * 9)
-    with pytest.raises(ProviderDown, match=r"judge does not answer: the server is on fire\. .*undecided; resume"):
+    with pytest.raises(ProviderDown, match="judge does not answer: the server is on fire"):
         await Patience("judge", Limits(tries=3), clock=time.clock).ask(call)
     assert len(given) == 3
 
