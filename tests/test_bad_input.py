@@ -138,7 +138,7 @@ def test_a_plant_or_a_world_that_is_not_there(refused: Refused) -> None:
 
 
 def test_a_tier_that_is_not_there(refused: Refused) -> None:
-    assert "validation.tiers: unknown tier 'oracle'" in refused(validation={"tiers": ["oracle"]})
+    assert 'validation.tiers.0: unknown tier "oracle"' in refused(validation={"tiers": ["oracle"]})
 
 
 def test_a_folder_that_is_no_run(refused: Refused, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ async def test_it_comes_to_a_running_run_leaves_it_and_comes_again_when_it_is_do
         assert "embedded log" in shown if log == "embedded" else f"Kafka at {log['kafka']}" in shown
         shown = await until(pilot, r"█.*% +[1-9]\d* of 600 texts +\d+\.\d/s +ETA \d")
         assert re.search(r"\d+ clusters +\d+ claims +\d+ of \d+ statements accepted +\$0\.00 spent", shown)
-        assert re.search(r"sampler ─requests \d+\.\d/s─+┬▶ decoder base +\d", shown)
+        await until(pilot, r"sampler ─requests [\d.]+/s─+┬▶ decoder base +\d")
         await until(pilot, r"decoder\.tuned +\d+\.\d +[1-9]\d* +\d\.\d s")
         assert len(screen(pilot).split("\n")) == 24
         assert all(len(line) == 80 for line in screen(pilot).split("\n"))
