@@ -16,7 +16,7 @@ __all__ = ["top"]
 
 @main.command()
 @click.argument("name", metavar="RUN")
-@click.option("--every", default=5.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds between looks.")
+@click.option("--every", default=8.0, show_default=True, type=click.FloatRange(min=0.2), help="Seconds between looks.")
 @runs_folder
 def top(name: str, every: float, runs: Path) -> None:
     """Watch a run: what flows, where it is held back, what it has found. q leaves it, and it goes on."""
