@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 
 from contraflow.configuration.secrets import secret
-from contraflow.configuration.tiers import LLMTier
+from contraflow.configuration.tiers import LLMTier, read_tiers
 from contraflow.errors import ConfigurationError
 from contraflow.llm.client import Client, Model
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.patience import Limits
 from contraflow.llm.provider import Provider
 from contraflow.llm.store import Store
+from contraflow.packages import is_installed
 
-__all__ = ["open_clients", "provider_of"]
+__all__ = ["check", "open_clients", "provider_of"]
 
-_VARIABLES = {
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "google-generativeai": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "openai": ("OPENAI_API_KEY",),
+
+class _Known(NamedTuple):
+    package: str
+    variables: tuple[str, ...]
+
+
+_PROVIDERS = {
+    "gemini": _Known("google.genai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "google-generativeai": _Known("google.generativeai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "openai": _Known("openai", ("OPENAI_API_KEY",)),
 }
 
 
@@ -73,7 +81,7 @@ def provider_of(tier: LLMTier, base_dir: Path = Path()) -> Provider:
     :raises ConfigurationError: if its package or its key is missing.
     """
     settings = tier.settings
-    if tier.provider not in _VARIABLES:
+    if tier.provider not in _PROVIDERS:
         from contraflow.llm.user import UserProvider
 
         return UserProvider(tier.provider, base_dir, tier.field)
@@ -91,17 +99,44 @@ def provider_of(tier: LLMTier, base_dir: Path = Path()) -> Provider:
     return GoogleGenerativeAIProvider(key, settings.base_url, settings.timeout, tier.options)
 
 
-def _key(tier: LLMTier) -> str:
-    settings, variables = tier.settings, _VARIABLES[tier.provider]
-    if settings.key is not None:
-        try:
-            return secret(settings.key)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{tier.field}.key: {error}") from None
-    if settings.base_url is not None:
-        return "none"  # a vendor's key is not for another server, unless the experiment says so
-    if found := next((value for name in variables if (value := os.environ.get(name))), None):
-        return found
-    raise ConfigurationError(
-        f"{tier.field}: no key; set {' or '.join(variables)}, or name another variable with key: env:NAME"
-    )
+def check(entries: Sequence[object]) -> None:
+    """Look for the packages and keys of an experiment's tiers, before a run starts that would stop for want of them.
+
+    Nothing is imported, and nobody is called.
+
+    :raises ConfigurationError: if some are missing; a line for each.
+    """
+    tiers = [tier for tier in read_tiers(entries)[0] if isinstance(tier, LLMTier)]
+    if lines := [line for tier in tiers for line in _missing(tier)]:
+        raise ConfigurationError("\n".join(lines))
+
+
+def _missing(tier: LLMTier) -> Iterator[str]:
+    if tier.provider not in _PROVIDERS:
+        return
+    if not is_installed(_PROVIDERS[tier.provider].package):
+        yield f"{tier.field}: needs a package: pip install 'contraflow[{tier.provider}]'"
+    try:
+        _key(tier)
+    except ConfigurationError as error:
+        yield str(error)
+
+
+def _key(tier: LLMTier) -> str | None:
+    settings, variables = tier.settings, _PROVIDERS[tier.provider].variables
+    if settings.key is None and settings.base_url is not None:
+        return None  # a vendor's key is not for another server, unless the experiment says so
+    try:
+        named = secret(settings.key) if settings.key is not None else None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{tier.field}.key: {error}") from None
+    key = (named or next((value for name in variables if (value := os.environ.get(name))), "")).strip()
+    if not key:
+        raise ConfigurationError(
+            f"{tier.field}: no key; set {' or '.join(variables)}, or name another variable with key: env:NAME"
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigurationError(
+            f"{tier.field}: the key holds characters that no key has; was it copied with its text?"
+        )
+    return key
