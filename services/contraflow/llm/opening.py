@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +15,10 @@ import anyio.to_thread
 
 from contraflow.configuration.secrets import secret
 from contraflow.configuration.tiers import LLMTier, read_tiers
-from contraflow.errors import ConfigurationError
+from contraflow.errors import ConfigurationError, LogError
 from contraflow.llm.client import Client, Model
 from contraflow.llm.ledger import Ledger
-from contraflow.llm.patience import Limits
+from contraflow.llm.patience import Limits, Patience
 from contraflow.llm.provider import Provider
 from contraflow.llm.store import Store
 from contraflow.packages import is_installed
@@ -36,6 +38,9 @@ _PROVIDERS = {
 }
 
 
+_TAKEOVER = 10
+
+
 @asynccontextmanager
 async def open_clients(
     tiers: Sequence[LLMTier], run: str, budget: float, base_dir: Path = Path(), folder: Path | None = None
@@ -45,34 +50,61 @@ async def open_clients(
     ``run`` must name the run for ever: what it has spent is kept under it in ``folder`` (see ``Store``).
 
     :raises ConfigurationError: if a package or a key is missing.
+    :raises LogError: if the folder cannot be used, or another process spends the run's money.
     """
     if not tiers:
         yield {}
         return
-    providers: list[Provider] = []
-    store = await anyio.to_thread.run_sync(Store, folder)
+    stack = AsyncExitStack()
     try:
-        ledger = await anyio.to_thread.run_sync(Ledger, store, run, budget)
-        clients = {}
-        for tier in tiers:
-            providers.append(await anyio.to_thread.run_sync(provider_of, tier, base_dir))
-            clients[tier.name] = _client(tier, providers[-1], store, ledger, run)
-        yield clients
+        yield await _opened(stack, tiers, run, budget, base_dir, folder)
     finally:
         with anyio.CancelScope(shield=True):
-            for provider in providers:
-                await provider.close()
-            await anyio.to_thread.run_sync(store.close)
+            await stack.aclose()
 
 
-def _client(tier: LLMTier, provider: Provider, store: Store, ledger: Ledger, run: str) -> Client:
+async def _opened(
+    stack: AsyncExitStack, tiers: Sequence[LLMTier], run: str, budget: float, base_dir: Path, folder: Path | None
+) -> dict[str, Client]:
+    store = await anyio.to_thread.run_sync(Store, folder)
+    stack.push_async_callback(anyio.to_thread.run_sync, store.close)
+    await _own(store.folder, run, stack)
+    ledger = await anyio.to_thread.run_sync(Ledger, store, run, budget)
+    patience: dict[tuple[str, str, str], Patience] = {}
+    clients = {}
+    for tier in tiers:
+        provider = await anyio.to_thread.run_sync(provider_of, tier, base_dir)
+        stack.push_async_callback(provider.close)
+        shared = patience.setdefault((tier.provider, provider.host, tier.model), _patience(tier))
+        clients[tier.name] = Client(provider, _model(tier, ledger), store, ledger, run, shared)
+    return clients
+
+
+def _model(tier: LLMTier, ledger: Ledger) -> Model:
+    if tier.settings.budget is not None:
+        ledger.limit(tier.name, tier.settings.budget)
+    options = {**tier.options, "structured": tier.settings.structured}
+    return Model(tier.name, tier.provider, tier.model, tier.price, tier.max_tokens, options)
+
+
+def _patience(tier: LLMTier) -> Patience:
     settings = tier.settings
-    if settings.budget is not None:
-        ledger.limit(tier.name, settings.budget)
-    options = {**tier.options, "structured": settings.structured}
-    model = Model(tier.name, tier.provider, tier.model, tier.price, tier.max_tokens, options)
-    limits = Limits(settings.timeout, settings.patience, settings.tries, settings.concurrency)
-    return Client(provider, model, store, ledger, run, limits)
+    return Patience(tier.name, Limits(settings.timeout, settings.patience, settings.tries, settings.concurrency))
+
+
+async def _own(folder: Path, run: str, stack: AsyncExitStack) -> None:
+    """Be the only process that spends a run's money: each counts what it spends by itself.
+
+    One that is replaced stops at its next commit; it is waited for a while.
+    """
+    name = blake2b(run.encode(), digest_size=8).hexdigest()
+    lock = stack.enter_context(await anyio.to_thread.run_sync((folder / f"{name}.lock").open, "a"))
+    for _ in range(_TAKEOVER * 10):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        await anyio.sleep(0.1)
+    raise LogError(f"another process asks models for this run, and still does after {_TAKEOVER} s; stop it first")
 
 
 def provider_of(tier: LLMTier, base_dir: Path = Path()) -> Provider:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import anyio.lowlevel
 import pytest
 
 import contraflow.validator.question
-from contraflow.errors import BudgetSpent, ProviderDown
+from contraflow.errors import BudgetSpent, LogError, ProviderDown
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.provider import Prompt, Refused, Reply, Transient
 from contraflow.llm.store import Store
@@ -322,3 +323,25 @@ async def test_calls_in_flight_at_a_kill_count_as_spent(
         assert (again.lost, again.spent()) == (4, 0.007)
         assert not caplog.text
         assert Ledger(store, "run-2", 50.0).spent() == 0
+
+
+async def test_one_process_at_a_time_spends_the_money_of_a_run(
+    tmp_path: Path, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.llm.opening._TAKEOVER", 1)
+    provider = Scripted(lambda prompt: FIRST)
+    async with opens(provider):
+        pass
+    (lock,) = (tmp_path / "answers").glob("*.lock")  # a folder of the test's own
+    holding = f"import fcntl, time; lock = open({str(lock)!r}); fcntl.flock(lock, 2); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holding], stdout=subprocess.PIPE) as other:  # noqa: ASYNC220  # it starts at once
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(LogError, match="another process asks models for this run"):
+            async with opens(provider):
+                pass
+        async with opens(provider, run="run-2"):
+            pass
+        other.kill()
+    async with opens(provider) as (judge, _):
+        assert (await judge.judge(PIRATE, "arr", "hello")).choice == "first"
