@@ -15,7 +15,8 @@ of an 8B model on one A100, 200 tokens a text, .08 s. That of the second too: 60
 out at $10, $.003; a cheap call is 16.7 times cheaper (statistics section 3).
 
 A claim is a plant's when at least 80 % of its discordant pairs, or of the surplus that they leave, are on the plant's
-prompts. Another is false unless ``--fresh`` pairs on the prompts of its discordant pairs confirm it at p < .001.
+prompts. Another is false unless ``--fresh`` pairs on the prompts of its discordant pairs, with the centroids as they were
+at the claim, confirm it at p < .001.
 """
 
 from __future__ import annotations

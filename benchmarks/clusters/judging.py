@@ -40,6 +40,7 @@ class Judged(NamedTuple):
 
 
 def judged(vectors: Floats, centroids: Floats) -> Judged:
+    """What (k, dim) centroids make of (n, dim) unit vectors."""
     labels, best = np.zeros(len(vectors), np.int64), 0.0
     half_norms = (centroids**2).sum(axis=1) / 2
     for start in range(0, len(vectors), 8192):

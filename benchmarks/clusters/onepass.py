@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,13 @@ def started(vectors: Floats, k: int) -> OnlineKMeans:
 
 
 def learn(kmeans: OnlineKMeans, vectors: Floats) -> None:
+    """Assign a batch, and move the centroids."""
     nearest = kmeans.assign(vectors)
     kmeans.update(vectors, nearest.first, nearest.distance)
 
 
 def online(vectors: Floats, k: int, batch: int) -> Floats:
+    """The centroids after one pass; the first tenth is the warm start."""
     warm = len(vectors) // 10
     kmeans = started(vectors[:warm], k)
     for start in range(warm, len(vectors), batch):
@@ -44,6 +47,7 @@ def rival(vectors: Floats, k: int) -> MiniBatchKMeans:
 
 
 def rivals(vectors: Floats, k: int, batch: int) -> Floats:
+    """The same from scikit-learn."""
     warm = len(vectors) // 10
     model = rival(vectors[:warm], k)
     for start in range(warm, len(vectors), batch):
@@ -53,6 +57,7 @@ def rivals(vectors: Floats, k: int, batch: int) -> Floats:
 
 
 def quality(vectors: Floats, ks: dict[int, float]) -> Iterator[Row]:
+    """EV over that of offline k-means; ``ks`` gives the bar of each number of clusters."""
     for k, bar in ks.items():
         best = judged(vectors, offline(vectors, k)).explained
         yield Row(f"k{k}_offline_ev", f"K = {k}: EV of offline k-means", best)
@@ -68,13 +73,14 @@ def quality(vectors: Floats, ks: dict[int, float]) -> Iterator[Row]:
 
 
 def speed(vectors: Floats, ks: dict[int, float], rounds: int = 9) -> Iterator[Row]:
+    """Vectors a second; ``ks`` gives what share of the bare product's must be reached at batches of 1,024."""
     for k, bar in ks.items():
         kmeans, model = started(vectors[:20_000], k), rival(vectors[:20_000], k)
         for batch in (1024, BLOCK):
             batches = [vectors[i * batch : (i + 1) * batch] for i in range(max(8, 8192 // batch))]
             works: dict[str, Callable[[Floats], Any]] = {
-                "product": lambda v, means=kmeans.means: v @ means.T,  # type: ignore[misc]  # bound now, not later
-                "online": lambda v, kmeans=kmeans: learn(kmeans, v),  # type: ignore[misc]  # the same
+                "product": partial(_product, kmeans),
+                "online": partial(learn, kmeans),
                 "sklearn": model.partial_fit,
             }
             rate = _rates(works, batches, rounds)
@@ -85,6 +91,10 @@ def speed(vectors: Floats, ks: dict[int, float], rounds: int = 9) -> Iterator[Ro
             full = batch == 1024
             yield Row(f"{name}_of_product", "    online / product", of_product, bar if full else None)
             yield Row(f"{name}_over_sklearn", "    online / scikit-learn", over, 1.4 if full else None)
+
+
+def _product(kmeans: OnlineKMeans, vectors: Floats) -> Floats:
+    return vectors @ kmeans.means.T
 
 
 def _rates(works: dict[str, Callable[[Floats], Any]], batches: list[Floats], rounds: int) -> dict[str, float]:

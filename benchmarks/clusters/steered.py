@@ -62,6 +62,7 @@ class Everything(NamedTuple):
 
 
 def steered(corpus: Corpus, texts: int, prompts: int, k: int, seeds: int) -> Iterator[Row]:
+    """A tenth of ``texts`` by each rule, against all of them; ``k`` is the most clusters there may be."""
     runs: dict[str, list[Shares]] = {"uniform": [], "leads": [], "ceiling": []}
     for seed in range(seeds):
         plants = load_setups()["sentences"].eight

@@ -128,7 +128,7 @@ def compare(
     sides = {}
     for way, usage in usages.items():
         centroids, claims, bills = _found(way, scratch / way, stored, encoder, costs, seed)
-        findings = [_finding(claim, stored, centroids, encoder, costs.fresh, seed) for claim in claims]
+        findings = [_finding(claim, stored, encoder, costs.fresh, seed) for claim in claims]
         good = quality(vectors, centroids, stored.sources, seed)
         sides[way] = Side(way, usage, usage.texts * costs.seconds_a_text, *bills, good, findings)
     console.print("clustering everything with another seed, for the ceiling")
@@ -148,21 +148,19 @@ def _found(
 ) -> tuple[NDArray[np.float32], list[Claimed], tuple[Bill, Bill]]:
     if way == "contraflow":
         results = anyio.run(read_results, own / "contraflow-1")
-        ids, centroids = centroids_of(results)
+        centroids = centroids_of(results)[1]
         sources = sources_of(results, stored)
         bills = [judged(results, encoder, sources, costs.dear, seed, free=free) for free in (True, False)]
-        return centroids, claims_of_ring(results, ids, stored), (bills[0], bills[1])
+        return centroids, claims_of_ring(results, stored, encoder), (bills[0], bills[1])
     kept = np.load(own / "found.npz")
     claims = claims_of_tests(kept, stored)
     bill = Bill({"dear": CALLS * len(claims)}, CALLS * len(claims) * costs.dear, 0, 0, 0)
     return kept["centroids"], claims, (bill, bill)
 
 
-def _finding(
-    claim: Claimed, stored: Stored, centroids: NDArray[np.float32], encoder: Encoder, fresh: int, seed: int
-) -> Finding:
+def _finding(claim: Claimed, stored: Stored, encoder: Encoder, fresh: int, seed: int) -> Finding:
     plant = plant_of(claim, {name: stored.planted[name] for name in stored.shown})
-    true = plant is not None or confirms(claim, stored, centroids, encoder, fresh, seed)
+    true = plant is not None or confirms(claim, stored, encoder, fresh, seed)
     return Finding(plant, true, claim.direction, len(claim.prompts), claim.words)
 
 

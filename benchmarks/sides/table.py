@@ -73,6 +73,9 @@ def rows(compared: Compared) -> list[Row]:
         row("dollars for judges", lambda s: f"${s.bill.dollars:.2f}"),
         *(row(f"{tier} calls", _calls(tier), part=True) for tier in tiers),
         row("without free tiers", lambda s: f"${s.paid_alone.dollars:.2f}", part=True),
+        row("statements accepted", _settled("accepted"), part=True),
+        row("rejected", _settled("rejected"), part=True),
+        row("undecided", _settled("undecided"), part=True),
         row("planted findings found", lambda s: f"{len(s.found)} of {planted}"),
         row("claims", lambda s: str(len(s.findings)), part=True),
         row("of no plant, confirmed", lambda s: str(s.confirmed), part=True),
@@ -86,6 +89,10 @@ def rows(compared: Compared) -> list[Row]:
 
 def _stage(stage: str) -> Callable[[Side], str]:
     return lambda side: f"{side.usage.stages[stage]:.1f} s" if stage in side.usage.stages else "-"
+
+
+def _settled(status: str) -> Callable[[Side], str]:
+    return lambda side: str(getattr(side.bill, status)) if side.name == "contraflow" else "-"
 
 
 def _busy(stage: str) -> Callable[[Side], str]:

@@ -35,15 +35,13 @@ def _share(claim: Claimed, on: NDArray[np.bool_]) -> float:
     return max(float(here.mean()), float(claim.signs[here].sum() / surplus) if surplus > 0 else 0.0)
 
 
-def confirms(
-    claim: Claimed, stored: Stored, centroids: NDArray[np.float32], encoder: Encoder, pairs: int, seed: int
-) -> bool:
+def confirms(claim: Claimed, stored: Stored, encoder: Encoder, pairs: int, seed: int) -> bool:
     """Whether ``pairs`` fresh pairs on the prompts of its discordant pairs confirm a claim at p < .001."""
     inside = []
     for arm, plants in enumerate(stored.spec.arms.values()):
         asked = (stored.prompts[int(claim.prompts[i % len(claim.prompts)])] for i in range(pairs))
         texts = [stored.world.answer(*prompt, plants, seed_of("fresh", seed, arm, i)) for i, prompt in enumerate(asked)]
-        inside.append(nearest(encoder.encode(texts)[0], centroids) == claim.cluster)
+        inside.append(nearest(encoder.encode(texts)[0], claim.centroids) == claim.cluster)
     more, fewer = int((inside[1] & ~inside[0]).sum()), int((inside[0] & ~inside[1]).sum())
     leading = more if claim.direction > 0 else fewer
     return more + fewer > 0 and bool(binomtest(leading, more + fewer, 0.5, alternative="greater").pvalue < 0.001)

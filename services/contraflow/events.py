@@ -392,6 +392,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     """What the judges settled about a hypothesis, with the controls beside it.
 
     ``elsewhere_n`` and ``elsewhere_s`` are of pairs from other clusters: does an accepted statement hold there too?
+    Where ``placebo_ties`` are many the control is weak: a judge that sees no placebo anywhere is not tested by it.
     """
 
     hypothesis_id: str
@@ -409,6 +410,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     placebo_statement: str | None = None
     placebo_n: int = 0
     placebo_s: int = 0
+    placebo_ties: int = 0
     placebo_log_e: float = 0.0
     bag_of_words: float | None = None
     elsewhere_n: int = 0

@@ -242,6 +242,7 @@ _VERDICTS = [
         placebo_statement="The answer is a numbered list.",
         placebo_n=28,
         placebo_s=27,
+        placebo_ties=2,
         placebo_log_e=13.25,
         elsewhere_n=16,
         elsewhere_s=9,

@@ -17,7 +17,7 @@ from contraflow.embedder.hashed import HashedEncoder
 from contraflow.experiment import Replay
 from contraflow.results import Results
 from contraflow.validator.types import Statement
-from sides.claims import Claimed, claims_of_ring, sources_of
+from sides.claims import Claimed, claims_of_ring, clustered_again, sources_of
 from sides.fisher import count, fisher_bh
 from sides.judging import CHEAPER, SimulatedJudge, judged
 from sides.page import overlap, write_page
@@ -73,7 +73,7 @@ PLANTED = {"a": np.array([True, True, False, False, False]), "b": np.array([Fals
 
 
 def claim(prompts: list[int], signs: list[int]) -> Claimed:
-    return Claimed(0, 1, np.array(prompts, np.int64), np.array(signs, np.int64))
+    return Claimed(0, np.zeros((1, 8), np.float32), 1, np.array(prompts, np.int64), np.array(signs, np.int64))
 
 
 def test_a_claim_is_of_the_plant_that_80_percent_of_its_discordant_pairs_are_on() -> None:
@@ -121,10 +121,10 @@ def test_fresh_pairs_confirm_what_was_planted_and_nothing_else(folder: Path) -> 
     sources = ["plant-rare", "topic-3", "topic-11"]  # the only prompt of topic 11 is one of rare
     centroids = np.stack([vectors[stored.sources == source].mean(axis=0) for source in sources])
     topic, other = (np.flatnonzero([category == name for _, category in stored.prompts]) for name in sources[:0:-1])
-    planted = Claimed(0, 1, topic, np.ones(len(topic), np.int64))
-    assert confirms(planted, stored, centroids, encoder, 200, 0)
-    assert not confirms(planted._replace(direction=-1), stored, centroids, encoder, 200, 0)
-    assert not confirms(Claimed(1, 1, other, np.ones(len(other), np.int64)), stored, centroids, encoder, 200, 0)
+    planted = Claimed(0, centroids, 1, topic, np.ones(len(topic), np.int64))
+    assert confirms(planted, stored, encoder, 200, 0)
+    assert not confirms(planted._replace(direction=-1), stored, encoder, 200, 0)
+    assert not confirms(Claimed(1, centroids, 1, other, np.ones(len(other), np.int64)), stored, encoder, 200, 0)
 
 
 def test_a_simulated_judge_is_right_as_often_as_it_should_be_and_guesses_where_nothing_is_shown() -> None:
@@ -181,10 +181,19 @@ def loud(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stored, Results]:
 
 def test_a_claim_of_the_ring_is_of_the_plant_that_it_was_made_from(loud: tuple[Stored, Results]) -> None:
     stored, results = loud
-    claims = claims_of_ring(results, centroids_of(results)[0], stored)
+    claims = claims_of_ring(results, stored, HashedEncoder())
     assert claims
     assert {plant_of(claim, stored.planted) for claim in claims} == {"loud"}
     assert [(len(c.prompts), c.direction) for c in claims] == [(f.n, f.direction) for f in results.regions.claims]  # type: ignore[union-attr]  # a run that is done has regions
+
+
+def test_clustering_a_run_again_gives_its_centroids_bit_for_bit(loud: tuple[Stored, Results]) -> None:
+    results = loud[1]
+    *_, clusterer = clustered_again(results, HashedEncoder())
+    ids, centroids = centroids_of(results)
+    again = {clusterer.lives[int(slot)].cluster_id: clusterer.kmeans.means[slot] for slot in clusterer.kmeans.slots}
+    assert again.keys() == set(ids.tolist())
+    assert all((again[cluster_id] == centroid).all() for cluster_id, centroid in zip(ids, centroids, strict=True))
 
 
 def test_paid_judges_are_asked_only_for_what_the_free_tiers_leave_open(loud: tuple[Stored, Results]) -> None:

@@ -59,6 +59,6 @@ def test_tiers_cost_a_tenth_of_dear_calls_and_find_what_those_find(false: float)
 
 
 def test_the_placebo_keeps_judges_who_recognise_the_arm_from_accepting_what_is_false() -> None:
-    kind = Kind(30, 1.0, recognised=RECOGNISED)
+    kind = Kind(16, 1.0, recognised=RECOGNISED)
     assert run(kind, 0).accepted(False) == 0
-    assert run(kind._replace(placebo=False), 0).accepted(False) >= 27
+    assert run(kind._replace(placebo=False), 0).accepted(False) >= 14

@@ -118,7 +118,8 @@ def _lines(judged: Judged) -> list[str]:
         lines.append(
             f"  [{colours.get(status, 'yellow')}]{status:<9}[/] {escape(hypothesis.statement)}\n"
             f"            {verdict.s} of {verdict.n} pairs for it, {verdict.ties} alike   "
-            f"placebo {verdict.placebo_s} of {verdict.placebo_n}   {escape(verdict.reason)}{cost}\n"
+            f"against a placebo {verdict.placebo_s} of {verdict.placebo_n}, {verdict.placebo_ties} ties of it   "
+            f"{escape(verdict.reason)}{cost}\n"
         )
     return [*lines, f"[yellow]{escape(judged.waits)}[/]"] if judged.waits else lines
 

@@ -124,6 +124,7 @@ class Docket:
             placebo_statement=case.placebo.property if case.placebo else None,
             placebo_n=n,
             placebo_s=s,
+            placebo_ties=sum(x is None for x in case.placebo_x),
             placebo_log_e=case.placebo_log_e,
             bag_of_words=case.words_alone,
             elsewhere_n=sum(x is not None for x in case.elsewhere_x),
