@@ -26,19 +26,18 @@ from contraflow.packages import is_installed
 __all__ = ["check", "open_clients", "provider_of"]
 
 
-class _Known(NamedTuple):
+class _Needs(NamedTuple):
     package: str
     variables: tuple[str, ...]
 
 
 _PROVIDERS = {
-    "gemini": _Known("google.genai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
-    "google-generativeai": _Known("google.generativeai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
-    "openai": _Known("openai", ("OPENAI_API_KEY",)),
+    "gemini": _Needs("google.genai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "google-generativeai": _Needs("google.generativeai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "openai": _Needs("openai", ("OPENAI_API_KEY",)),
 }
-
-
 _TAKEOVER = 10
+"""Seconds that a process waits for the one that it replaces."""
 
 
 @asynccontextmanager

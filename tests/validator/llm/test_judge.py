@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 import contraflow.validator.question
-from contraflow.errors import BudgetSpent, LogError, ProviderDown
+from contraflow.errors import BudgetSpent, ConfigurationError, LogError, ProviderDown
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.provider import Prompt, Refused, Reply, Transient
 from contraflow.llm.store import Store
@@ -114,6 +115,24 @@ async def test_a_refusal_is_unparsable_is_not_asked_again_and_is_kept(opens: Ope
         assert [entry.outcome for entry in ledger.entries()] == ["refused"]
         assert ledger.spent() == 100 / 1e6
     assert len(provider.asked) == 1
+
+
+async def test_a_plain_function_judges_in_a_thread_and_a_text_of_unknown_length_costs_the_most(opens: Opens) -> None:
+    def ask(system: str, user: str, schema: dict[str, Any], model: str) -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        return SECOND if model == "judge-1" and "answer" in schema["properties"] else FIRST
+
+    async with opens(ask) as (judge, ledger):
+        answer = await judge.judge(PIRATE, "arr", "hello")
+        (entry,) = ledger.entries()
+        assert (answer.choice, entry.price, entry.prompt_tokens) == ("second", entry.most, None)
+        assert answer.price * 1e12 == pytest.approx(entry.most)
+
+
+async def test_a_function_that_returns_something_else_is_told_so(opens: Opens) -> None:
+    async with opens(lambda *asked: {"answer": "first"}) as (judge, _):
+        with pytest.raises(ConfigurationError, match="judging:ask returned dict instead of a text or a Reply"):
+            await judge.judge(PIRATE, "arr", "hello")
 
 
 # the cache
