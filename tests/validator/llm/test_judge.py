@@ -263,6 +263,42 @@ async def test_the_budget_is_spent_as_far_as_it_goes_whoever_asks_at_once_and_ne
         assert (await judge.judge(PIRATE, "arr of another day", "hello")).choice == "first"
 
 
+async def test_a_call_is_in_the_file_at_the_most_it_can_cost_before_it_is_made(opens: Opens) -> None:
+    seen: list[tuple[str, bool]] = []
+    ledgers: list[Ledger] = []
+
+    def looks(prompt: Prompt) -> str:
+        (entry,) = ledgers[0].entries()
+        seen.append((entry.outcome, entry.most > 10 * PRICE * 1e12))
+        return FIRST
+
+    async with opens(Scripted(looks)) as (judge, ledger):
+        ledgers.append(ledger)
+        await judge.judge(PIRATE, "arr", "hello")
+    assert seen == [("in flight", True)]
+
+
+async def test_calls_in_flight_together_cannot_pass_the_budget(opens: Opens) -> None:
+    provider = Scripted(lambda prompt: Reply(FIRST))  # of unknown length: each costs the most that it can
+    async with opens(provider) as (judge, _):
+        most = (await judge.judge(PIRATE, "arr -", "hello")).price
+    turned_away = 0
+    async with opens(provider, run="run-2", budget=3.5 * most) as (judge, ledger):
+
+        async def ask(i: int) -> None:
+            nonlocal turned_away
+            try:
+                await judge.judge(PIRATE, f"arr {i}", "hello")
+            except BudgetSpent:
+                turned_away += 1
+
+        async with anyio.create_task_group() as group:
+            for i in range(9):
+                group.start_soon(ask, i)
+        assert ledger.spent() == pytest.approx(3 * most)
+    assert (len(provider.asked) - 1, turned_away) == (3, 6)
+
+
 async def test_the_budget_of_a_run_is_for_all_of_its_tiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     provider = Scripted(lambda prompt: FIRST)
     monkeypatch.setitem(sys.modules, "judging", SimpleNamespace(ask=provider))
