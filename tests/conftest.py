@@ -14,8 +14,9 @@ from brokers import Broker, kafka_home, own_kafka
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Embeddings go to a cache of the test session's own; models stay where the user has them."""
-    monkeypatch.setenv("CONTRAFLOW_EMBEDDINGS", str(tmp_path_factory.getbasetemp() / "embeddings"))
+    """Embeddings and answers go to caches of the test session's own; models stay where the user has them."""
+    for cache in ("embeddings", "answers"):
+        monkeypatch.setenv(f"CONTRAFLOW_{cache.upper()}", str(tmp_path_factory.getbasetemp() / cache))
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import platform
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from importlib import metadata, util
+from importlib import metadata
 
+from contraflow.packages import is_installed
 from contraflow.weights import cache_folder
 
 __all__ = ["examine"]
@@ -41,13 +42,6 @@ def examine() -> Iterator[tuple[str, bool, str]]:
 
 
 def _package(package: str, extra: str, use: str) -> tuple[bool, str]:
-    if not _there(package):
+    if not is_installed(package):
         return False, f"not installed; needed for {use}: pip install 'contraflow[{extra}]' (see README)"
     return True, f"{metadata.version(package.replace('_', '-').replace('.', '-'))} ({use})"
-
-
-def _there(package: str) -> bool:
-    try:
-        return util.find_spec(package) is not None
-    except ModuleNotFoundError:  # what it would be a part of is not there either
-        return False

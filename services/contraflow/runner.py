@@ -22,6 +22,7 @@ from contraflow.conductor import conduct, fingerprint, refuse_a_taken_name
 from contraflow.configuration import Loaded, Resolved, resolve
 from contraflow.errors import ContraflowError
 from contraflow.events import Control, ControlAction, decode
+from contraflow.llm.opening import check
 from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log
 from contraflow.monitor.endpoint import Address, open_metrics
@@ -75,6 +76,7 @@ async def execute(
 
     Every service runs in this process, with ``metrics`` served there, or, with ``command``, in one of its own.
     """
+    check(loaded.experiment.validation.tiers)
     asked, resolved = await prepare(loaded)
     known = {folder.run for folder in list_runs(runs)}
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)

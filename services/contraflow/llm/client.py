@@ -59,14 +59,17 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Client:
-    """Asks ``model`` through ``provider``, for a run and its ``ledger``; all tasks that ask it share one of these."""
+    """Asks ``model`` through ``provider``, for a run and its ``ledger``; all tasks that ask it share one of these.
+
+    Those that ask one model for different things share its ``patience``: its vendor counts their calls together.
+    """
 
     def __init__(
-        self, provider: Provider, model: Model, store: Store, ledger: Ledger, run: str, limits: Limits | None = None
+        self, provider: Provider, model: Model, store: Store, ledger: Ledger, run: str, patience: Patience | None = None
     ) -> None:
         self.model = model
         self.host = provider.host
-        self.patience = Patience(model.tier, limits or Limits())
+        self.patience = patience or Patience(model.tier, Limits())
         self._provider = provider
         self._store = store
         self._ledger = ledger

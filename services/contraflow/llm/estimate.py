@@ -14,7 +14,7 @@ __all__ = ["Estimate", "estimates"]
 
 STATEMENTS = 20
 """Statements that an estimate is for; nobody knows before how many there will be."""
-_QUESTION = 420
+_QUESTION = 360
 """Tokens of a question without its texts."""
 _ANSWER = 12
 _WORDS_OF = {

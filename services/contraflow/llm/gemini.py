@@ -23,7 +23,7 @@ class GeminiProvider:
     """
 
     def __init__(
-        self, key: str, base_url: str | None, timeout: float, options: Mapping[str, Any] | None = None
+        self, key: str | None, base_url: str | None, timeout: float, options: Mapping[str, Any] | None = None
     ) -> None:
         try:
             from google import genai
@@ -37,7 +37,7 @@ class GeminiProvider:
         # named, because the SDK would otherwise take another address, or another service, from the environment
         once = types.HttpRetryOptions(attempts=1)
         http = types.HttpOptions(base_url=self.host, timeout=int(timeout * 1000), retry_options=once)
-        self._client = genai.Client(api_key=key, vertexai=False, http_options=http)
+        self._client = genai.Client(api_key=key or "none", vertexai=False, http_options=http)
 
     async def ask(self, prompt: Prompt, model: str, max_tokens: int) -> Reply:
         """One call of generateContent."""

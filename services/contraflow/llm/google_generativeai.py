@@ -29,7 +29,7 @@ class GoogleGenerativeAIProvider:
     """
 
     def __init__(
-        self, key: str, base_url: str | None, timeout: float, options: Mapping[str, Any] | None = None
+        self, key: str | None, base_url: str | None, timeout: float, options: Mapping[str, Any] | None = None
     ) -> None:
         try:
             with warnings.catch_warnings():
@@ -49,7 +49,7 @@ class GoogleGenerativeAIProvider:
         self._threads = anyio.CapacityLimiter(_THREADS)
         # a client of its own: the package's is one for the whole process, with one key and one address
         self._client = generativelanguage.GenerativeServiceClient(
-            transport="rest", client_options={"api_key": key, "api_endpoint": self.host}
+            transport="rest", client_options={"api_key": key or "none", "api_endpoint": self.host}
         )
 
     async def ask(self, prompt: Prompt, model: str, max_tokens: int) -> Reply:

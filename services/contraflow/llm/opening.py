@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 
 from contraflow.configuration.secrets import secret
-from contraflow.configuration.tiers import LLMTier
-from contraflow.errors import ConfigurationError
+from contraflow.configuration.tiers import LLMTier, read_tiers
+from contraflow.errors import ConfigurationError, LogError
 from contraflow.llm.client import Client, Model
 from contraflow.llm.ledger import Ledger
-from contraflow.llm.patience import Limits
+from contraflow.llm.patience import Limits, Patience
 from contraflow.llm.provider import Provider
 from contraflow.llm.store import Store
+from contraflow.packages import is_installed
 
-__all__ = ["open_clients", "provider_of"]
+__all__ = ["check", "open_clients", "provider_of"]
 
-_VARIABLES = {
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "google-generativeai": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "openai": ("OPENAI_API_KEY",),
+
+class _Needs(NamedTuple):
+    package: str
+    variables: tuple[str, ...]
+
+
+_PROVIDERS = {
+    "gemini": _Needs("google.genai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "google-generativeai": _Needs("google.generativeai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "openai": _Needs("openai", ("OPENAI_API_KEY",)),
 }
+_TAKEOVER = 10
+"""Seconds that a process waits for the one that it replaces."""
 
 
 @asynccontextmanager
@@ -37,34 +49,61 @@ async def open_clients(
     ``run`` must name the run for ever: what it has spent is kept under it in ``folder`` (see ``Store``).
 
     :raises ConfigurationError: if a package or a key is missing.
+    :raises LogError: if the folder cannot be used, or another process spends the run's money.
     """
     if not tiers:
         yield {}
         return
-    providers: list[Provider] = []
-    store = await anyio.to_thread.run_sync(Store, folder)
+    stack = AsyncExitStack()
     try:
-        ledger = await anyio.to_thread.run_sync(Ledger, store, run, budget)
-        clients = {}
-        for tier in tiers:
-            providers.append(await anyio.to_thread.run_sync(provider_of, tier, base_dir))
-            clients[tier.name] = _client(tier, providers[-1], store, ledger, run)
-        yield clients
+        yield await _opened(stack, tiers, run, budget, base_dir, folder)
     finally:
         with anyio.CancelScope(shield=True):
-            for provider in providers:
-                await provider.close()
-            await anyio.to_thread.run_sync(store.close)
+            await stack.aclose()
 
 
-def _client(tier: LLMTier, provider: Provider, store: Store, ledger: Ledger, run: str) -> Client:
+async def _opened(
+    stack: AsyncExitStack, tiers: Sequence[LLMTier], run: str, budget: float, base_dir: Path, folder: Path | None
+) -> dict[str, Client]:
+    store = await anyio.to_thread.run_sync(Store, folder)
+    stack.push_async_callback(anyio.to_thread.run_sync, store.close)
+    await _own(store.folder, run, stack)
+    ledger = await anyio.to_thread.run_sync(Ledger, store, run, budget)
+    patience: dict[tuple[str, str, str], Patience] = {}
+    clients = {}
+    for tier in tiers:
+        provider = await anyio.to_thread.run_sync(provider_of, tier, base_dir)
+        stack.push_async_callback(provider.close)
+        shared = patience.setdefault((tier.provider, provider.host, tier.model), _patience(tier))
+        clients[tier.name] = Client(provider, _model(tier, ledger), store, ledger, run, shared)
+    return clients
+
+
+def _model(tier: LLMTier, ledger: Ledger) -> Model:
+    if tier.settings.budget is not None:
+        ledger.limit(tier.name, tier.settings.budget)
+    options = {**tier.options, "structured": tier.settings.structured}
+    return Model(tier.name, tier.provider, tier.model, tier.price, tier.max_tokens, options)
+
+
+def _patience(tier: LLMTier) -> Patience:
     settings = tier.settings
-    if settings.budget is not None:
-        ledger.limit(tier.name, settings.budget)
-    options = {**tier.options, "structured": settings.structured}
-    model = Model(tier.name, tier.provider, tier.model, tier.price, tier.max_tokens, options)
-    limits = Limits(settings.timeout, settings.patience, settings.tries, settings.concurrency)
-    return Client(provider, model, store, ledger, run, limits)
+    return Patience(tier.name, Limits(settings.timeout, settings.patience, settings.tries, settings.concurrency))
+
+
+async def _own(folder: Path, run: str, stack: AsyncExitStack) -> None:
+    """Be the only process that spends a run's money: each counts what it spends by itself.
+
+    One that is replaced stops at its next commit; it is waited for a while.
+    """
+    name = blake2b(run.encode(), digest_size=8).hexdigest()
+    lock = stack.enter_context(await anyio.to_thread.run_sync((folder / f"{name}.lock").open, "a"))
+    for _ in range(_TAKEOVER * 10):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        await anyio.sleep(0.1)
+    raise LogError(f"another process asks models for this run, and still does after {_TAKEOVER} s; stop it first")
 
 
 def provider_of(tier: LLMTier, base_dir: Path = Path()) -> Provider:
@@ -73,7 +112,7 @@ def provider_of(tier: LLMTier, base_dir: Path = Path()) -> Provider:
     :raises ConfigurationError: if its package or its key is missing.
     """
     settings = tier.settings
-    if tier.provider not in _VARIABLES:
+    if tier.provider not in _PROVIDERS:
         from contraflow.llm.user import UserProvider
 
         return UserProvider(tier.provider, base_dir, tier.field)
@@ -91,17 +130,44 @@ def provider_of(tier: LLMTier, base_dir: Path = Path()) -> Provider:
     return GoogleGenerativeAIProvider(key, settings.base_url, settings.timeout, tier.options)
 
 
-def _key(tier: LLMTier) -> str:
-    settings, variables = tier.settings, _VARIABLES[tier.provider]
-    if settings.key is not None:
-        try:
-            return secret(settings.key)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{tier.field}.key: {error}") from None
-    if settings.base_url is not None:
-        return "none"  # a vendor's key is not for another server, unless the experiment says so
-    if found := next((value for name in variables if (value := os.environ.get(name))), None):
-        return found
-    raise ConfigurationError(
-        f"{tier.field}: no key; set {' or '.join(variables)}, or name another variable with key: env:NAME"
-    )
+def check(entries: Sequence[object]) -> None:
+    """Look for the packages and keys of an experiment's tiers, before a run starts that would stop for want of them.
+
+    Nothing is imported, and nobody is called.
+
+    :raises ConfigurationError: if some are missing; a line for each.
+    """
+    tiers = [tier for tier in read_tiers(entries)[0] if isinstance(tier, LLMTier)]
+    if lines := [line for tier in tiers for line in _missing(tier)]:
+        raise ConfigurationError("\n".join(lines))
+
+
+def _missing(tier: LLMTier) -> Iterator[str]:
+    if tier.provider not in _PROVIDERS:
+        return
+    if not is_installed(_PROVIDERS[tier.provider].package):
+        yield f"{tier.field}: needs a package: pip install 'contraflow[{tier.provider}]'"
+    try:
+        _key(tier)
+    except ConfigurationError as error:
+        yield str(error)
+
+
+def _key(tier: LLMTier) -> str | None:
+    settings, variables = tier.settings, _PROVIDERS[tier.provider].variables
+    if settings.key is None and settings.base_url is not None:
+        return None  # a vendor's key is not for another server, unless the experiment says so
+    try:
+        named = secret(settings.key) if settings.key is not None else None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{tier.field}.key: {error}") from None
+    key = (named or next((value for name in variables if (value := os.environ.get(name))), "")).strip()
+    if not key:
+        raise ConfigurationError(
+            f"{tier.field}: no key; set {' or '.join(variables)}, or name another variable with key: env:NAME"
+        )
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigurationError(
+            f"{tier.field}: the key holds characters that no key has; was it copied with its text?"
+        )
+    return key

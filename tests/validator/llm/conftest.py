@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contraflow.packages import is_installed
 from contraflow.validator.judges import open_judges
 from contraflow.validator.types import Judge
 
@@ -17,18 +17,11 @@ PACKAGES = {"openai": "openai", "gemini": "google.genai", "google-generativeai":
 KEY = "sk-the-secret-of-this-test"
 
 
-def _there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 @pytest.fixture(params=list(PACKAGES))
 def provider(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each provider in turn, with a key in the environment."""
     name = str(request.param)
-    if not _there(PACKAGES[name]):
+    if not is_installed(PACKAGES[name]):
         pytest.skip(f"needs pip install 'contraflow[{name}]'")
     monkeypatch.setenv("JUDGE_KEY", KEY)
     return name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ import anyio.lowlevel
 import pytest
 
 import contraflow.validator.question
-from contraflow.errors import BudgetSpent, ProviderDown
+from contraflow.errors import BudgetSpent, ConfigurationError, LogError, ProviderDown
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.provider import Prompt, Refused, Reply, Transient
 from contraflow.llm.store import Store
@@ -113,6 +115,24 @@ async def test_a_refusal_is_unparsable_is_not_asked_again_and_is_kept(opens: Ope
         assert [entry.outcome for entry in ledger.entries()] == ["refused"]
         assert ledger.spent() == 100 / 1e6
     assert len(provider.asked) == 1
+
+
+async def test_a_plain_function_judges_in_a_thread_and_a_text_of_unknown_length_costs_the_most(opens: Opens) -> None:
+    def ask(system: str, user: str, schema: dict[str, Any], model: str) -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        return SECOND if model == "judge-1" and "answer" in schema["properties"] else FIRST
+
+    async with opens(ask) as (judge, ledger):
+        answer = await judge.judge(PIRATE, "arr", "hello")
+        (entry,) = ledger.entries()
+        assert (answer.choice, entry.price, entry.prompt_tokens) == ("second", entry.most, None)
+        assert answer.price * 1e12 == pytest.approx(entry.most)
+
+
+async def test_a_function_that_returns_something_else_is_told_so(opens: Opens) -> None:
+    async with opens(lambda *asked: {"answer": "first"}) as (judge, _):
+        with pytest.raises(ConfigurationError, match="judging:ask returned dict instead of a text or a Reply"):
+            await judge.judge(PIRATE, "arr", "hello")
 
 
 # the cache
@@ -243,6 +263,42 @@ async def test_the_budget_is_spent_as_far_as_it_goes_whoever_asks_at_once_and_ne
         assert (await judge.judge(PIRATE, "arr of another day", "hello")).choice == "first"
 
 
+async def test_a_call_is_in_the_file_at_the_most_it_can_cost_before_it_is_made(opens: Opens) -> None:
+    seen: list[tuple[str, bool]] = []
+    ledgers: list[Ledger] = []
+
+    def looks(prompt: Prompt) -> str:
+        (entry,) = ledgers[0].entries()
+        seen.append((entry.outcome, entry.most > 10 * PRICE * 1e12))
+        return FIRST
+
+    async with opens(Scripted(looks)) as (judge, ledger):
+        ledgers.append(ledger)
+        await judge.judge(PIRATE, "arr", "hello")
+    assert seen == [("in flight", True)]
+
+
+async def test_calls_in_flight_together_cannot_pass_the_budget(opens: Opens) -> None:
+    provider = Scripted(lambda prompt: Reply(FIRST))  # of unknown length: each costs the most that it can
+    async with opens(provider) as (judge, _):
+        most = (await judge.judge(PIRATE, "arr -", "hello")).price
+    turned_away = 0
+    async with opens(provider, run="run-2", budget=3.5 * most) as (judge, ledger):
+
+        async def ask(i: int) -> None:
+            nonlocal turned_away
+            try:
+                await judge.judge(PIRATE, f"arr {i}", "hello")
+            except BudgetSpent:
+                turned_away += 1
+
+        async with anyio.create_task_group() as group:
+            for i in range(9):
+                group.start_soon(ask, i)
+        assert ledger.spent() == pytest.approx(3 * most)
+    assert (len(provider.asked) - 1, turned_away) == (3, 6)
+
+
 async def test_the_budget_of_a_run_is_for_all_of_its_tiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     provider = Scripted(lambda prompt: FIRST)
     monkeypatch.setitem(sys.modules, "judging", SimpleNamespace(ask=provider))
@@ -322,3 +378,25 @@ async def test_calls_in_flight_at_a_kill_count_as_spent(
         assert (again.lost, again.spent()) == (4, 0.007)
         assert not caplog.text
         assert Ledger(store, "run-2", 50.0).spent() == 0
+
+
+async def test_one_process_at_a_time_spends_the_money_of_a_run(
+    tmp_path: Path, opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.llm.opening._TAKEOVER", 1)
+    provider = Scripted(lambda prompt: FIRST)
+    async with opens(provider):
+        pass
+    (lock,) = (tmp_path / "answers").glob("*.lock")  # a folder of the test's own
+    holding = f"import fcntl, time; lock = open({str(lock)!r}); fcntl.flock(lock, 2); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holding], stdout=subprocess.PIPE) as other:  # noqa: ASYNC220  # it starts at once
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(LogError, match="another process asks models for this run"):
+            async with opens(provider):
+                pass
+        async with opens(provider, run="run-2"):
+            pass
+        other.kill()
+    async with opens(provider) as (judge, _):
+        assert (await judge.judge(PIRATE, "arr", "hello")).choice == "first"

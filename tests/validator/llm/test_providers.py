@@ -100,6 +100,28 @@ async def test_thinking_is_counted_as_written(tier: Tier, monkeypatch: pytest.Mo
 RETRY_INFO = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17.5s"}]
 
 
+@pytest.mark.parametrize("structured", ["schema", "json", "none"])
+async def test_an_openai_server_gets_what_it_can_do_and_the_options_of_the_tier(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch, structured: str
+) -> None:
+    pytest.importorskip("openai", reason="needs pip install 'contraflow[openai]'")
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    options = {"temperature": None, "reasoning_effort": "minimal", "top_k": 1}
+    async with stub(lambda asked: answer(asked, FIRST)) as server:
+        await ask(tier("openai", server.url, structured=structured, options=options))
+    (asked,) = server.asked
+    assert "temperature" not in asked.body
+    assert (asked.body["reasoning_effort"], asked.body["top_k"]) == ("minimal", 1)
+    assert (
+        asked.body.get("response_format", {}).get("type")
+        == {
+            "schema": "json_schema",
+            "json": "json_object",
+            "none": None,
+        }[structured]
+    )
+
+
 async def test_how_long_to_wait_after_a_429_is_read(provider: str, tier: Tier) -> None:
     def with_headers(**headers: str) -> Behave:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

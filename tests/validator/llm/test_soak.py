@@ -9,6 +9,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +65,20 @@ async def ended(told: dict[str, Any], kill_after: int | None = None) -> tuple[di
     process = await judging(told)
     said: dict[int, str] = {}
     assert process.stdout is not None
-    async for line in process.stdout:
-        words = line.decode().split()
-        if len(words) == 1:
-            assert await process.wait() == 0
-            return said, words[0]
-        said[int(words[0])] = words[1]
-        if len(said) == kill_after:
-            process.send_signal(signal.SIGKILL)
-    await process.wait()
+    try:
+        async for line in process.stdout:
+            words = line.decode().split()
+            if len(words) == 1:
+                assert await process.wait() == 0
+                return said, words[0]
+            said[int(words[0])] = words[1]
+            if len(said) == kill_after:
+                process.send_signal(signal.SIGKILL)
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
     return said, "killed"
 
 

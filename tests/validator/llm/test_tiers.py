@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+import contraflow
 from contraflow.configuration import experiment_from, load_experiment
 from contraflow.configuration.tiers import LLMTier, read_tiers
 from contraflow.errors import ConfigurationError, FormatTooNew, LogError
-from contraflow.llm.opening import open_clients, provider_of
+from contraflow.llm.opening import check, open_clients, provider_of
 from contraflow.llm.prices import PICO, Price, known, models, pico
 from contraflow.llm.store import Store
 from contraflow.validator.judges import build
@@ -135,6 +136,29 @@ def test_a_missing_key_says_which_variable_to_set(provider: str, monkeypatch: py
         provider_of(read(named))
 
 
+@pytest.mark.parametrize("key", ["", "  \n", "sk-with a space", "sk-schlüssel"])
+def test_what_cannot_be_a_key_is_refused_before_anybody_is_called(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigurationError, match=r"no key|holds characters that no key has") as error:
+        check([{"openai": "gpt-4.1"}])
+    assert not key.strip() or key not in str(error.value)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-as-it-was-pasted\n")
+    check([{"openai": "gpt-4.1"}])
+
+
+def test_a_run_does_not_start_without_its_keys(
+    experiment: Callable[..., dict[str, Any]], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    tiers = [{"openai": "gpt-4.1"}, {"gemini": "gemini-flash"}]
+    with pytest.raises(ConfigurationError) as error:
+        contraflow.run(experiment(validation={"tiers": tiers}), runs=runs)
+    assert "validation.tiers.0.openai: no key" in str(error.value)
+    assert "validation.tiers.1.gemini: no key" in str(error.value)
+    assert not runs.exists()
+
+
 @pytest.mark.parametrize(
     ("provider", "module"),
     [("openai", "openai"), ("gemini", "google.genai"), ("google-generativeai", "google.generativeai")],
@@ -146,6 +170,8 @@ def test_a_missing_package_says_what_to_install(provider: str, module: str, monk
     tier = read({provider: {"model": "x", "price": [1, 2], "base_url": "http://127.0.0.1:1"}})
     with pytest.raises(ConfigurationError, match=rf"pip install 'contraflow\[{provider}\]'"):
         provider_of(tier)
+    with pytest.raises(ConfigurationError, match=rf"pip install 'contraflow\[{provider}\]'"):
+        check([{provider: {"model": "x", "price": [1, 2], "base_url": "http://127.0.0.1:1"}}])
 
 
 async def test_a_vendors_key_is_not_sent_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
