@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contraflow.events import Control, Criterion, Regions, Steering, Verdict, VerdictStatus, decode
-from contraflow.log.protocol import Log, Reader, Record
+from contraflow.log.protocol import Log, Partition, Reader, Record
 from contraflow.wire import Wire
 
 __all__ = ["Follower", "Standing"]
 
 _NEWEST_COUNTS = (".regions", ".steering")
+_LAST = 16
+"""Offsets before the end in which there is a record for certain: on Kafka some are no record, but never many in a row."""
 _ENDING = ("finishing", "done")
 _WINDOW = 30.0
 """Seconds that a rate covers: a local model answers a batch every few seconds, and nothing in between."""
@@ -39,32 +41,50 @@ class Standing:
 
 
 class Follower:
-    """Follows a run. ``look`` may be called as often as somebody wants to see."""
+    """Follows a run. ``look`` may be called as often as somebody wants to see.
 
-    def __init__(self, log: Log, wire: Wire, arms: Sequence[str], budget: int | None) -> None:
+    A ``resident`` one keeps its reader, which goes on fetching whatever is appended; another reads when it looks.
+    """
+
+    def __init__(self, log: Log, wire: Wire, arms: Sequence[str], budget: int | None, *, resident: bool = True) -> None:
         self._log = log
         self._wire = wire
         self._arms = arms
+        self._resident = resident
         self._reader: Reader | None = None
+        self._at: dict[Partition, int | None] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._first: tuple[float, int] | None = None
         self._seen: deque[tuple[float, int]] = deque()
         self.standing = Standing(budget=budget or 0)
 
-    async def look(self, now: float, texts: dict[str, int] | None = None) -> Standing:
+    async def look(
+        self, now: float, texts: dict[str, int] | None = None, ends: Mapping[Partition, int] | None = None
+    ) -> Standing:
         """Where the run stands at ``now`` (seconds of any steady clock).
 
-        ``texts`` are the requests that each arm has answered, if they are known already.
+        ``texts`` are the requests that each arm has answered, and ``ends`` the ends of its partitions, if they are known.
         """
         if self._reader is None:
             topics = ("regions", "steering", "verdicts", "control")
-            self._reader = await self._log.reader({p: None for topic in topics for p in self._wire.all(topic)})
+            self._at = self._at or {p: None for topic in topics for p in self._wire.all(topic)}
+            self._skip(ends or {})
+            self._reader = await self._log.reader(self._at)
         while records := await self._reader.fetch(1000, wait=0.0):
+            self._at.update({Partition(record.topic, record.partition): record.offset + 1 for record in records})
             for record in _that_count(records):
                 self._take(record.topic.removeprefix(f"{self._wire.run}."), record.value or b"")
+        if not self._resident:
+            await self.close()
         self.standing.texts = texts or await answered(self._log, self._wire, self._arms)
         self._time(now)
         return self.standing
+
+    def _skip(self, ends: Mapping[Partition, int]) -> None:
+        """Go straight to the last regions and steering: a long run has many, and only the newest counts."""
+        for partition, at in self._at.items():
+            if partition.topic.endswith(_NEWEST_COUNTS) and partition in ends:
+                self._at[partition] = max(at or 0, ends[partition] - _LAST)
 
     def _take(self, topic: str, value: bytes) -> None:
         standing = self.standing
@@ -107,6 +127,7 @@ class Follower:
         """Stop following."""
         if self._reader is not None:
             await self._reader.close()
+            self._reader = None
 
 
 def _that_count(records: Sequence[Record]) -> Iterator[Record]:

@@ -49,7 +49,7 @@ class Watcher:
         self._shape = msgspec.convert(resolved, Shape)
         self._wire = Wire(folder.run, resolved["experiment"]["partitions"])
         pairs, arms = self._shape.pairs, self._shape.arms
-        self._follower = Follower(log, self._wire, arms, None if pairs is None else pairs * len(arms))
+        self._follower = Follower(log, self._wire, arms, None if pairs is None else pairs * len(arms), resident=False)
         self._samples: deque[Sample] = deque()
         self._waits: deque[dict[str, float]] = deque(maxlen=10)
         self._came = time.monotonic()
@@ -65,7 +65,8 @@ class Watcher:
         if not topics.issuperset(map(self._wire.topic, _FOLLOWED)):
             return View("not started")
         self._note(now)
-        standing = await self._follower.look(now.at, self._answered(now))
+        ends = {partition: info.end for partition, info in now.partitions.items()}
+        standing = await self._follower.look(now.at, self._answered(now), ends)
         waits = waiting(now, self._folder.run, self._shape, complete=standing.phase == "finishing")
         if waits is not None:
             self._waits.append(waits)
