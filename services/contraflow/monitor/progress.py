@@ -92,7 +92,7 @@ class Follower:
             regions = decode(value, Regions)
             standing.clusters, standing.births = regions.clusters, regions.births
             standing.claims, standing.pairs = len(regions.claims), regions.pairs
-            standing.criteria = regions.criteria
+            standing.criteria = {} if regions.warm else regions.criteria
         elif topic == "steering":
             # topics are read side by side: the end may be read before the last plan
             if standing.phase not in _ENDING:
