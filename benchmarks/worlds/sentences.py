@@ -1,7 +1,9 @@
 """A world of real sentences with planted behaviours and known truth: every vector is the embedding of a real text.
 
 A prompt is a text of the corpus, its topic the text's label. Its answers, in every arm alike, are drawn from the 16 texts
-of its label that are nearest to it. A behaviour is a neighbourhood of 150 texts of a label that is kept out of all else.
+of its label that are nearest to it. A behaviour is a tight neighbourhood of 40 texts of a label that is kept out of all
+else. Cosines that this gives with all-MiniLM-L6-v2 on the corpus: .15 within a topic, .06 between texts, .47 between a
+prompt's answers, .37 to .83 within a behaviour (the median of 30 is .55).
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ __all__ = ["SentencesWorld"]
 
 Indices = NDArray[np.int64]
 
-BEHAVIOUR = 150
-"""Texts of a behaviour: those nearest to one text of its label."""
-_LARGEST = 0.05
-"""The share of the corpus above which a label is not kept out for a behaviour."""
+BEHAVIOUR = 40
+"""Texts of a behaviour: those nearest to one text of its label, of ten the one to which they are nearest."""
+_SMALLEST, _LARGEST = 150, 0.05
+"""The texts that a label must have, and the share of the corpus that it may have, to be kept out for a behaviour."""
 
 
 @dataclass
@@ -68,19 +70,22 @@ class SentencesWorld:
             if plant.close:
                 raise ConfigurationError(f"plants.{k}.close: the sentences world has no close texts; leave it out")
         sizes = np.bincount(self.corpus.labels)
-        fit = np.flatnonzero((sizes >= BEHAVIOUR) & (sizes <= _LARGEST * sizes.sum()))
+        fit = np.flatnonzero((sizes >= _SMALLEST) & (sizes <= _LARGEST * sizes.sum()))
         if len(fit) < len(self.plants):
             raise ConfigurationError(
                 f"plants: there are {len(self.plants)}, and only {len(fit)} labels of the corpus have at least "
-                f"{BEHAVIOUR} and at most {_LARGEST:.0%} of its texts. Plant fewer, or use a larger corpus."
+                f"{_SMALLEST} and at most {_LARGEST:.0%} of its texts. Plant fewer, or use a larger corpus."
             )
         chosen: Indices = rng.choice(fit, len(self.plants), replace=False)
         return chosen
 
     def _neighbourhood(self, members: Indices, rng: np.random.Generator) -> Indices:
         vectors = self.vectors(members)
-        nearest: Indices = members[np.argsort(-(vectors @ vectors[rng.integers(len(members))]), kind="stable")]
-        return nearest[:BEHAVIOUR]
+        cosines = vectors[rng.choice(len(members), 10, replace=False)] @ vectors.T
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :BEHAVIOUR]
+        tightest = np.take_along_axis(cosines, nearest, 1).mean(axis=1).argmax()
+        texts: Indices = members[nearest[tightest]]
+        return texts
 
     def vectors(self, texts: Indices) -> Floats:
         """(n, dim) unit vectors of texts of the corpus."""
