@@ -46,7 +46,7 @@ def measure(part: str, corpus: Corpus, quick: bool) -> Iterator[Row]:
     elif part == "speed":
         yield from speed(vectors, {100: 0.45, 1000: 0.65}, 3 if quick else 9)
     elif part == "births":
-        yield from births(vectors, 8_000 if quick else 60_000, 2 if quick else 10)
+        yield from births(vectors, 8_000 if quick else 40_000, 2 if quick else 10)
     else:
         yield from steered(corpus, texts, texts // 10, 300, 1 if quick else 3)
 

@@ -21,6 +21,8 @@ from contraflow.pairs import BLOCK, Pair
 __all__ = ["births"]
 
 CAUGHT = 300
+TIGHT, APART = 0.45, 0.25
+"""The cosine to its centre that a real topic's texts have at least, and that the old texts have at most."""
 SAMPLE = 6000
 """Old texts that tell whether a cluster is the new topic's."""
 
@@ -42,14 +44,13 @@ def synthetic(vectors: Floats, texts: int, rng: np.random.Generator) -> Topic:
 
 
 def real(vectors: Floats, texts: int, rng: np.random.Generator) -> Topic:
-    """All that is near one text, kept out of the rest: more than 1 % of a stream, a cosine of at least .4."""
+    """The texts nearest to one of them, where nothing else has a cosine to it above .25: else it would not be new."""
     while True:
         cosines = vectors @ vectors[rng.integers(len(vectors))]
-        near = np.flatnonzero(cosines >= 0.4)
-        if texts // 100 <= len(near) <= len(vectors) // 50:
+        far = np.flatnonzero(cosines < APART)
+        if (cosines >= TIGHT).sum() >= texts // 100 and len(far) >= texts:
             break
-    far = np.flatnonzero(cosines < 0.4)
-    new = rng.permutation(near[np.argsort(-cosines[near])[: texts // 100]])
+    new = rng.permutation(np.argsort(-cosines)[: texts // 100])
     return Topic(vectors[rng.choice(far, texts - len(new), replace=False)], vectors[new])
 
 
