@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from clusters.judging import Floats, Judged, Labels, Row, judged, offline
+from contraflow.events import Origin
 from contraflow.sampler.rules import RuleName
 from worlds.corpus import Corpus
 from worlds.loading import load_setups
@@ -21,7 +22,10 @@ RARE = 0.005
 
 
 class Shares(NamedTuple):
-    """EV over offline's, NMI with the labels, NMI and ARI with the offline clustering, rare labels owned, clusters."""
+    """EV over offline's, NMI with the labels, NMI and ARI with the offline clustering, rare labels owned, clusters.
+
+    ``explored`` is the share of the pairs that were asked uniformly.
+    """
 
     ev: float
     nmi_labels: float
@@ -29,6 +33,7 @@ class Shares(NamedTuple):
     ari: float
     rare: float
     clusters: float
+    explored: float
 
 
 class Everything(NamedTuple):
@@ -38,7 +43,7 @@ class Everything(NamedTuple):
     labels: Labels
     offline: Judged
 
-    def shares(self, centroids: Floats) -> Shares:
+    def shares(self, centroids: Floats, explored: float = 1.0) -> Shares:
         """How a clustering with these centroids compares."""
         done = judged(self.vectors, centroids)
         nmi = normalized_mutual_info_score
@@ -49,6 +54,7 @@ class Everything(NamedTuple):
             adjusted_rand_score(self.offline.labels, done.labels),
             self._owned(done.labels),
             len(centroids),
+            explored,
         )
 
     def _owned(self, clusters: Labels) -> float:
@@ -71,7 +77,7 @@ def steered(corpus: Corpus, texts: int, prompts: int, k: int, seeds: int) -> Ite
         vectors = world.vectors(drawn)
         everything = Everything(vectors, corpus.labels[drawn], judged(vectors, offline(vectors, k)))
         for rule in ("uniform", "leads"):
-            runs[rule].append(everything.shares(_run(world, rule, seed, texts // 20, k)))
+            runs[rule].append(everything.shares(*_run(world, rule, seed, texts // 20, k)))
         runs["ceiling"].append(everything.shares(offline(vectors, k, seed=1)))
     mean = {name: Shares(*np.mean(shares, axis=0).tolist()) for name, shares in runs.items()}
     for field in Shares._fields:
@@ -84,9 +90,9 @@ def steered(corpus: Corpus, texts: int, prompts: int, k: int, seeds: int) -> Ite
         yield Row(f"{field}_leads_of_ceiling", "    leads / ceiling", of / ceiling if ceiling else float("inf"))
 
 
-def _run(world: SentencesWorld, rule: RuleName, seed: int, pairs: int, k: int) -> Floats:
+def _run(world: SentencesWorld, rule: RuleName, seed: int, pairs: int, k: int) -> tuple[Floats, float]:
+    """The centroids that a run ends with, and the share of its pairs that were asked uniformly."""
     run = Simulation(world, rule, seed, pairs, Settings(max=k))
-    for _ in run:
-        pass
+    uniform = sum(a.origin in (Origin.EXPLORE, Origin.SCAN) for step in run for a in step.assignments)
     kmeans = run.clusterer.kmeans
-    return kmeans.means[kmeans.used]
+    return kmeans.means[kmeans.used], uniform / run.clusterer.processed
