@@ -43,7 +43,8 @@ class Simulation:
 
     ``claimed`` maps a plant to the pair that its first claim was made after, ``shown`` to the first pair that shows it. A
     claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
-    text that shows the plant; a claim that is nobody's counts in ``false_claims``.
+    text that shows the plant. One of which more than half show no plant at all counts in ``false_claims``; of several plants
+    together it is true, and no single plant's.
     """
 
     world: World
@@ -131,7 +132,7 @@ class Simulation:
     def _judge(self, claim: Claim) -> None:
         seen = self._shown[claim.cluster_id, claim.arm, claim.direction]
         plant, count = max(seen.items(), key=lambda item: (item[0] != NOTHING, item[1]))
-        if plant == NOTHING or 2 * count < seen.total():
+        if 2 * seen[NOTHING] > seen.total():
             self.false_claims += 1
-        else:
+        elif plant != NOTHING and 2 * count >= seen.total():
             self.claimed.setdefault(plant, claim.claimed_at)
