@@ -15,9 +15,10 @@ import lmdb
 import numpy as np
 import pytest
 
-from contraflow.embedder.cache import EmbeddingCache, _begin
+from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.hashed import HashedEncoder
 from contraflow.errors import FormatTooNew, LogError
+from contraflow.keyvalue import begin
 
 TEXTS = [f"text number {i}" for i in range(300)]
 
@@ -158,6 +159,7 @@ _WRITE = """
 import sys
 from pathlib import Path
 from contraflow.embedder.cache import EmbeddingCache
+from contraflow.keyvalue import begin
 from contraflow.embedder.hashed import HashedEncoder
 with EmbeddingCache(HashedEncoder(), Path(sys.argv[1]), map_size=1 << 17) as cache:
     for start in range(0, 1500, 50):
@@ -186,5 +188,5 @@ def test_a_map_that_grows_again_and_again_under_a_reader_is_followed() -> None:
         def set_mapsize(self, size: int) -> None:
             self.sizes.append(size)
 
-    assert _begin(Growing(), write=False) == "transaction"
+    assert begin(Growing(), write=False) == "transaction"
     assert Growing.sizes == [0, 0, 0]

@@ -17,8 +17,9 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from contraflow import keyvalue
 from contraflow.embedder.encoder import Encoder
-from contraflow.errors import FormatTooNew, LogError
+from contraflow.errors import LogError
 from contraflow.weights import cache_folder
 
 __all__ = ["CacheStatistics", "Embedded", "EmbeddingCache"]
@@ -26,7 +27,6 @@ __all__ = ["CacheStatistics", "Embedded", "EmbeddingCache"]
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_FORMAT_KEY = b"contraflow-format"
 _MAP = 64 << 20
 
 
@@ -135,7 +135,7 @@ class EmbeddingCache:
             np.zeros((len(keys), self._encoder.dim), np.float32), np.zeros(len(keys), bool), np.zeros(len(keys), bool)
         )
         rows = found.vectors.view(np.uint8).reshape(len(keys), self._bytes)
-        with self._begin(write=False) as transaction:
+        with keyvalue.begin(self._environment, write=False) as transaction:
             for i, key in enumerate(keys):
                 value = transaction.get(key)
                 if value is not None and self._whole(value):
@@ -170,16 +170,7 @@ class EmbeddingCache:
             found.vectors[i], found.truncated[i] = fresh[keys[i]]
 
     def _write(self, items: list[tuple[bytes, bytes]]) -> None:
-        while True:
-            try:
-                with self._begin(write=True) as transaction, transaction.cursor() as cursor:
-                    cursor.putmulti(items)
-                return
-            except lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-
-    def _begin(self, *, write: bool) -> Any:
-        return _begin(self._environment, write=write)
+        keyvalue.put(self._environment, items)
 
     def _open(self) -> Any:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -191,18 +182,15 @@ class EmbeddingCache:
 
     def _open_checked(self) -> Any:
         # never below what the file has grown to: LMDB takes the larger of the two
-        environment = lmdb.open(str(self.folder), map_size=self._map_size, metasync=False, sync=False, max_readers=512)
-        with _begin(environment, write=True) as transaction:
-            kept = transaction.get(_FORMAT_KEY)
-            if kept is None:
-                transaction.put(_FORMAT_KEY, str(_FORMAT).encode())
-        if kept is not None and int(kept) > _FORMAT:
-            environment.close()
-            raise FormatTooNew(
-                f"the embedding cache {self.folder} was written in format {int(kept)}; this contraflow reads up to "
-                f"{_FORMAT}. Use a newer version, or choose another folder with embedder.cache."
-            )
-        return environment
+        return keyvalue.open_checked(
+            self.folder,
+            _FORMAT,
+            told=f"the embedding cache {self.folder} was",
+            instead="choose another folder with embedder.cache",
+            map_size=self._map_size,
+            metasync=False,
+            sync=False,
+        )
 
     def _set_aside(self) -> None:
         self._environment.close()
@@ -215,11 +203,3 @@ class EmbeddingCache:
         data.rename(data.with_name(f"data.damaged-{number}"))
         (self.folder / "lock.mdb").unlink(missing_ok=True)
         logger.warning("the embedding cache %s was damaged (%s); set aside and built again", self.folder, why)
-
-
-def _begin(environment: Any, *, write: bool) -> Any:
-    while True:
-        try:
-            return environment.begin(write=write, buffers=not write)
-        except lmdb.MapResizedError:  # another process has grown the map, and may do so again before we begin
-            environment.set_mapsize(0)

@@ -14,7 +14,8 @@ import anyio
 import anyio.to_thread
 import lmdb
 
-from contraflow.errors import FormatTooNew, LogError
+from contraflow import keyvalue
+from contraflow.errors import LogError
 from contraflow.weights import cache_folder
 
 __all__ = ["Store"]
@@ -22,7 +23,6 @@ __all__ = ["Store"]
 logger = logging.getLogger(__name__)
 
 _FORMAT = 1
-_FORMAT_KEY = b"contraflow-format"
 _MAP = 64 << 20
 
 Items = list[tuple[bytes, bytes]]
@@ -72,14 +72,18 @@ class Store:
 
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
-        with self._in_words(), self._begin(write=False) as transaction:
+        with self._in_words(), keyvalue.begin(self._environment, write=False) as transaction:
             value = transaction.get(key)
         return None if value is None else bytes(value)
 
     def under(self, prefix: bytes) -> Items:
         """Every item whose key begins with ``prefix``, in the order of keys."""
         found: Items = []
-        with self._in_words(), self._begin(write=False) as transaction, transaction.cursor() as cursor:
+        with (
+            self._in_words(),
+            keyvalue.begin(self._environment, write=False) as transaction,
+            transaction.cursor() as cursor,
+        ):
             here = cursor.set_range(prefix)
             while here and bytes(cursor.key()).startswith(prefix):
                 found.append((bytes(cursor.key()), bytes(cursor.value())))
@@ -119,37 +123,19 @@ class Store:
     def _commit(self, writes: list[_Write]) -> None:
         if not writes:
             return
-        while True:
-            try:
-                with self._begin(write=True) as transaction, transaction.cursor() as cursor:
-                    cursor.putmulti([item for write in writes for item in write.items])
-                break
-            except lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+        keyvalue.put(self._environment, [item for write in writes for item in write.items])
         for write in writes:
             write.done = True
 
-    def _begin(self, *, write: bool) -> Any:
-        while True:
-            try:
-                return self._environment.begin(write=write, buffers=not write)
-            except lmdb.MapResizedError:  # another process has grown the map, and may do so again before we begin
-                self._environment.set_mapsize(0)
-
     def _open(self) -> Any:
         self.folder.mkdir(parents=True, exist_ok=True)
-        environment = lmdb.open(str(self.folder), map_size=self._map_size, max_readers=512)
-        with environment.begin(write=True) as transaction:
-            kept = transaction.get(_FORMAT_KEY)
-            if kept is None:
-                transaction.put(_FORMAT_KEY, str(_FORMAT).encode())
-        if kept is not None and int(kept) > _FORMAT:
-            environment.close()
-            raise FormatTooNew(
-                f"the answers in {self.folder} were written in format {int(kept)}; this contraflow reads up to {_FORMAT}. "
-                "Use a newer version, or choose another folder with CONTRAFLOW_ANSWERS."
-            )
-        return environment
+        return keyvalue.open_checked(
+            self.folder,
+            _FORMAT,
+            told=f"the answers in {self.folder} were",
+            instead="choose another folder with CONTRAFLOW_ANSWERS",
+            map_size=self._map_size,
+        )
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
