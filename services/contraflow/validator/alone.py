@@ -115,16 +115,14 @@ async def validate(
     judging = Judging(config, judges, docket, store)
     step = Step([], [], [])
     await judging.run(step)
-    later = [error for error in judging.unable.values() if error.again]
     for case in docket:
         if case.status is VerdictStatus.OPEN:
             unable = judging.unable.get(case.key)
             docket.settle(
                 case, VerdictStatus.UNDECIDED, str(unable) if unable else f"all {len(pairs)} pairs are judged"
             )
-    waits = f"{len(later)} statements wait for a judge: {later[0]}" if later else ""
     verdicts = tuple(docket.verdict(case) for case in docket)
-    return Judged(tuple(case.hypothesis for case in docket), verdicts, tuple(step.judgments), waits)
+    return Judged(tuple(case.hypothesis for case in docket), verdicts, tuple(step.judgments), judging.waits)
 
 
 def _cases(statements: Sequence[Proposed], reference: str, tier: str) -> Iterator[Case]:

@@ -32,8 +32,6 @@ KEPT = 64
 """Discordant pairs kept for each cluster and arm, for the author."""
 CLUSTERS = 1000
 """Clusters and arms of which pairs are kept: those touched last. What is about to be claimed was touched just now."""
-NEAR = 5
-"""Texts of other clusters that an author is shown."""
 ELSEWHERE = 20
 """Pairs of other clusters on which an accepted statement is judged."""
 PLACEBOS = 6
@@ -89,8 +87,7 @@ class Validator:
     async def _judge(self, step: Step) -> Step:
         for case in await self._judging.run(step):
             self._close(case, step)
-        later = [error for error in self._judging.unable.values() if error.again]
-        return step._replace(waits=f"{len(later)} statements wait for a judge: {later[0]}" if later else "")
+        return step._replace(waits=self._judging.waits)
 
     def _close(self, case: Case, step: Step) -> None:
         case.words_alone = self._words_alone(case)
@@ -157,7 +154,7 @@ class Validator:
         texts = [text for key in self._recent if key != case.key for text in self._sides(key, self._recent[key])[0]]
         near = sorted(texts, key=lambda text: (-len(terms & content_words(text)), text))
         known = [other.statement.property for other in self._docket if other.order < case.order and not other.draft]
-        return Material(*self._sides(case.key, case.author_pairs), near[:NEAR], known)
+        return Material(*self._sides(case.key, case.author_pairs), near, known)
 
     def _placebo(self, key: tuple[int, str], statement: Statement) -> Statement | None:
         """The statement of another cluster, one that says something else, from the clusters with the most pairs."""

@@ -100,6 +100,12 @@ class Judging:
         self.unable: dict[Key, JudgeAway] = {}
         """The cases whose judge could not answer in the last call of ``run``."""
 
+    @property
+    def waits(self) -> str:
+        """What open statements wait for, where a judge may answer later; else nothing."""
+        later = [error for error in self.unable.values() if error.again]
+        return f"{len(later)} statements wait for a judge: {later[0]}" if later else ""
+
     async def run(self, step: Step) -> list[Case]:
         """Judge until nothing waits that a judge can answer, into ``step``; returns the settled cases, in order."""
         self.unable = {}

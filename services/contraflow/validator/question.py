@@ -12,7 +12,7 @@ import msgspec
 from contraflow.llm.provider import Prompt
 from contraflow.validator.types import Choice
 
-__all__ = ["VERSION", "clean", "fence_of", "once_more", "question", "read"]
+__all__ = ["VERSION", "clean", "fence_of", "once_more", "question", "read", "unfenced"]
 
 VERSION = "which-1"
 """Another wording is another version: its answers are others, and are not taken from the cache of this one."""
@@ -90,14 +90,19 @@ def read(text: str | None) -> Choice | None:
     """The choice in a reply, or None: what is not exactly one answer is not guessed at."""
     if text is None:
         return None
-    unwrapped = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
-    body = unwrapped[1] if unwrapped else text
+    body = unfenced(text)
     try:
         reply = msgspec.json.decode(body, type=_Reply)
         fields = json.loads(body, object_pairs_hook=tuple)
     except ValueError:  # as msgspec's and json's errors are
         return None
     return reply.answer if len(fields) == 1 else None  # of a field given twice, msgspec takes the last
+
+
+def unfenced(text: str) -> str:
+    """A reply without the code fence that some models put around JSON."""
+    unwrapped = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
+    return unwrapped[1] if unwrapped else text
 
 
 def fence_of(*texts: str) -> str:

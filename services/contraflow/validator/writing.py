@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -11,7 +10,7 @@ import msgspec
 from contraflow.configuration.tiers import LLMTier
 from contraflow.llm.client import Client
 from contraflow.llm.provider import Prompt
-from contraflow.validator.question import clean, fence_of
+from contraflow.validator.question import clean, fence_of, unfenced
 from contraflow.validator.types import Judge, Material, Statement, Written
 from contraflow.words import content_words
 
@@ -105,8 +104,8 @@ def _prompt(material: Material, shown: Sequence[tuple[str, str]]) -> Prompt:
 def _read(text: str | None) -> list[Statement]:
     """The candidates in a reply; none where it is anything else than asked for."""
     try:
-        said = msgspec.json.decode((text or "").strip().removeprefix("```json").removesuffix("```"), type=_Reply)
-    except (msgspec.DecodeError, json.JSONDecodeError):
+        said = msgspec.json.decode(unfenced(text or ""), type=_Reply)
+    except msgspec.DecodeError:
         return []
     wanted = dict.fromkeys(" ".join(one.split()).rstrip(".") for one in said.properties)
     return [_statement(one) for one in wanted if 0 < len(one) <= 300]
