@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 
 from contraflow.configuration.tiers import LLMTier, read_tiers
 from contraflow.experiment import Experiment
+from contraflow.llm import gemini, openai
 from contraflow.llm.prices import PICO
+from contraflow.validator.asking import BOTH_ORDERS
+from contraflow.validator.core import ELSEWHERE
+from contraflow.validator.writing import NEAR, TEXTS, as_author
 
 __all__ = ["Estimate", "estimates"]
 
@@ -17,11 +21,7 @@ STATEMENTS = 20
 _QUESTION = 360
 """Tokens of a question without its texts."""
 _ANSWER = 12
-_WORDS_OF = {
-    "gemini": "generativelanguage.googleapis.com",
-    "google-generativeai": "generativelanguage.googleapis.com",
-    "openai": "api.openai.com",
-}
+_VENDORS = {"gemini": gemini.URL, "google-generativeai": gemini.URL, "openai": openai.URL}
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -51,17 +51,29 @@ class Estimate(NamedTuple):
 def estimates(experiment: Experiment) -> Iterator[Estimate]:
     """What each language model may read and cost, with texts of the length that the experiment allows.
 
-    Each pair may be judged twice, under the statement and under its placebo. Most statements are settled long before.
+    Each pair may be judged under the statement and under its placebo, some in both orders; then there are the pairs of other
+    clusters, and what the author is shown. Most statements are settled long before.
     """
-    calls = 2 * experiment.validation.pairs
+    pairs = experiment.validation.pairs
     for tier in read_tiers(experiment.validation.tiers)[0]:
         if isinstance(tier, LLMTier):
-            read = _QUESTION + 2 * experiment.generator.max_tokens
-            usual, most = (calls * tier.price.of(read, written) / PICO for written in (_ANSWER, tier.max_tokens))
-            yield Estimate(tier.name, _host(tier), 2 * experiment.validation.pairs, usual, most)
+            shown = 2 * TEXTS + NEAR if tier.name == experiment.validation.author else 0
+            texts = 2 * (pairs + ELSEWHERE) + shown
+            usual = _dollars(experiment, tier, 2 * pairs + round(BOTH_ORDERS * pairs) + ELSEWHERE, _ANSWER, shown)
+            # at worst every pair is asked in both orders, and every answer cannot be read and is asked for once more
+            most = _dollars(experiment, tier, 2 * (3 * pairs + ELSEWHERE), tier.max_tokens, shown)
+            yield Estimate(tier.name, _host(tier), texts, usual, most)
+
+
+def _dollars(experiment: Experiment, tier: LLMTier, calls: int, written: int, shown: int) -> float:
+    length = experiment.generator.max_tokens
+    judging = calls * tier.price.of(_QUESTION + 2 * length, written)
+    writing = tier.price.of(_QUESTION + shown * length, as_author(tier).max_tokens) if shown else 0
+    return (judging + writing) / PICO
 
 
 def _host(tier: LLMTier) -> str:
-    if tier.settings.base_url is not None:
-        return urlsplit(tier.settings.base_url).hostname or tier.settings.base_url
-    return _WORDS_OF.get(tier.provider, f"wherever {tier.provider} sends them")
+    address = tier.settings.base_url or _VENDORS.get(tier.provider)
+    if address is None:
+        return f"wherever {tier.provider} sends them"
+    return urlsplit(address).hostname or address

@@ -9,10 +9,10 @@ from contraflow.events import Judgment
 from contraflow.validator.case import Case
 from contraflow.validator.types import Answer, Judge, Statement, TextPair
 
-__all__ = ["Asked", "ask"]
+__all__ = ["BOTH_ORDERS", "Asked", "ask"]
 
-_AGAIN = 16
-"""Of 128 pairs so many are asked in both orders."""
+BOTH_ORDERS = 1 / 8
+"""The share of pairs that is asked in both orders."""
 
 
 class Asked(NamedTuple):
@@ -51,7 +51,9 @@ async def ask(
     if drawn & 1:
         order = order[::-1]
     counted = not placebo and not elsewhere
-    orders = [order, order[::-1]] if judge.may_mind_the_order and counted and drawn >> 1 < _AGAIN else [order]
+    orders = (
+        [order, order[::-1]] if judge.may_mind_the_order and counted and drawn >> 1 < 128 * BOTH_ORDERS else [order]
+    )
     judgments = []
     for i, (first, second) in enumerate(orders):
         answer = await judge.judge(statement, pair.texts[first], pair.texts[second])
