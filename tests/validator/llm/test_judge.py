@@ -238,22 +238,28 @@ async def test_a_free_judge_needs_no_budget(opens: Opens) -> None:
         assert judge.price == 0
 
 
+async def turned_away_of(judge: Judge, calls: int) -> int:
+    """How many of so many calls at once were not made for want of money."""
+    turned_away = 0
+
+    async def ask(i: int) -> None:
+        nonlocal turned_away
+        try:
+            await judge.judge(PIRATE, f"arr {i}", "hello")
+        except BudgetSpent:
+            turned_away += 1
+
+    async with anyio.create_task_group() as group:
+        for i in range(calls):
+            group.start_soon(ask, i)
+    return turned_away
+
+
 async def test_the_budget_is_spent_as_far_as_it_goes_whoever_asks_at_once_and_never_passed(opens: Opens) -> None:
     provider = Scripted(lambda prompt: FIRST)
-    turned_away = 0
     async with opens(provider, budget=0.01) as (judge, ledger):
         most = judge.price
-
-        async def ask(i: int) -> None:
-            nonlocal turned_away
-            try:
-                await judge.judge(PIRATE, f"arr {i}", "hello")
-            except BudgetSpent:
-                turned_away += 1
-
-        async with anyio.create_task_group() as group:
-            for i in range(100):
-                group.start_soon(ask, i)
+        turned_away = await turned_away_of(judge, 100)
         assert 0.01 - most < ledger.spent() <= 0.01
     assert turned_away == 100 - len(provider.asked) > 0
     async with opens(provider, budget=0.01) as (judge, _):
@@ -282,19 +288,8 @@ async def test_calls_in_flight_together_cannot_pass_the_budget(opens: Opens) -> 
     provider = Scripted(lambda prompt: Reply(FIRST))  # of unknown length: each costs the most that it can
     async with opens(provider) as (judge, _):
         most = (await judge.judge(PIRATE, "arr -", "hello")).price
-    turned_away = 0
     async with opens(provider, run="run-2", budget=3.5 * most) as (judge, ledger):
-
-        async def ask(i: int) -> None:
-            nonlocal turned_away
-            try:
-                await judge.judge(PIRATE, f"arr {i}", "hello")
-            except BudgetSpent:
-                turned_away += 1
-
-        async with anyio.create_task_group() as group:
-            for i in range(9):
-                group.start_soon(ask, i)
+        turned_away = await turned_away_of(judge, 9)
         assert ledger.spent() == pytest.approx(3 * most)
     assert (len(provider.asked) - 1, turned_away) == (3, 6)
 
