@@ -44,7 +44,7 @@ class Copies:
 class Unasked:
     """A generator that must not be asked."""
 
-    model, capacity = "none", 1
+    model, capacity, continuous = "none", 1, False
 
     async def start(self) -> None: ...
 

@@ -28,13 +28,26 @@ class Completion(NamedTuple):
 
 
 class Generator(Protocol):
-    """Answers requests.
+    """Answers requests."""
 
-    ``model`` is the fingerprint of the model and the intervention; ``capacity`` how many requests it likes to hold.
-    """
+    @property
+    def model(self) -> str:
+        """The fingerprint of the model and the intervention; after ``start`` the last word."""
+        ...
 
-    model: str
-    capacity: int
+    @property
+    def capacity(self) -> int:
+        """How many requests it likes to hold; a continuous generator may change it at any time."""
+        ...
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it takes more requests while it answers others.
+
+        It is then asked one request a call, up to ``capacity`` calls at once; else a batch, and the next when all of
+        that is answered.
+        """
+        ...
 
     async def start(self) -> None:
         """Load what is needed.

@@ -20,13 +20,25 @@ class MeteredGenerator:
     def __init__(self, generator: Generator, meter: Meter) -> None:
         self._generator = generator
         self._meter = meter
-        self.model = generator.model
-        self.capacity = generator.capacity
+
+    @property
+    def model(self) -> str:
+        """The fingerprint of the model and the intervention."""
+        return self._generator.model
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it likes to hold."""
+        return self._generator.capacity
+
+    @property
+    def continuous(self) -> bool:
+        """Whether it takes more requests while it answers others."""
+        return self._generator.continuous
 
     async def start(self) -> None:
-        """Load what is needed; only then are model and capacity the last word."""
+        """Load what is needed."""
         await self._generator.start()
-        self.model, self.capacity = self._generator.model, self._generator.capacity
 
     async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
         """Answer each request once, in any order."""

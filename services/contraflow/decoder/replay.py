@@ -149,6 +149,7 @@ class ReplayGenerator:
     """Answers requests with an arm's stored texts."""
 
     capacity = 2048
+    continuous = False
 
     def __init__(self, arm: str, texts: ReplayTexts) -> None:
         self.model = "replay"

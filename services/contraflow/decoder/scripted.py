@@ -151,6 +151,8 @@ def load_world(name: str, base_dir: Path = Path()) -> World:
 class ScriptedGenerator:
     """Answers from a world. With ``seconds_per_token`` answers take their time and come out of order."""
 
+    continuous = False
+
     def __init__(
         self,
         arm: str,

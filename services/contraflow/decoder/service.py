@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
-import logging
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
 from msgspec.structs import replace
 
+from contraflow.decoder.dispatcher import Dispatcher
 from contraflow.decoder.generator import Completion, Generator
-from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.events import EventError, Request, Text, decode, text_id
 from contraflow.log.limits import too_large
 from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, Record
@@ -25,20 +22,6 @@ from contraflow.runtime.written import any_record
 from contraflow.wire import ARM, Wire, failed_text
 
 __all__ = ["Decoder"]
-
-logger = logging.getLogger(__name__)
-
-_GATHER = 0.01
-"""Seconds without a new request after which a batch is as large as it will be."""
-
-
-@dataclass(order=True, slots=True)
-class _Job:
-    seq: int
-    request: Request = field(compare=False)
-    offset: int = field(compare=False)
-    lane: _Lane = field(compare=False)
-    tries: int = field(default=0, compare=False)
 
 
 @dataclass(slots=True)
@@ -78,15 +61,11 @@ class Decoder:
         self._arm = arm
         self._generator = generator
         self._drain = drain
-        self._tries = tries
-        self._restarts = restarts
         self._interval = interval
         self._clock = clock or Clock()
         self._group = f"{wire.run}.decoder.{arm}"
         self._limit = DeadLetterLimit(wire.topic("requests"))
-        self._pending: list[_Job] = []
-        self._answering = 0
-        self._arrived = anyio.Event()
+        self._dispatcher = Dispatcher(arm, generator, drain, tries=tries, restarts=restarts, clock=self._clock)
         self._quiet = anyio.Event()
 
     async def run(self) -> None:
@@ -98,7 +77,7 @@ class Decoder:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._serve_partitions)
-                await self._generate_until_drained()
+                await self._dispatcher.run()
                 self._quiet.set()
         finally:
             with anyio.CancelScope(shield=True):
@@ -120,16 +99,12 @@ class Decoder:
                     await self._quiet.wait()
                     lane.finished.set()
             finally:
-                self._forget(lane)
+                # its requests are read again by whoever serves the partition next
+                self._dispatcher.forget(lane)
 
     async def _has_answered(self, number: int) -> bool:
         texts, arm = Partition(self._wire.topic("texts"), number), self._arm.encode()
         return await any_record(self._log, [texts], lambda record: record.headers.get(ARM) == arm)
-
-    def _forget(self, lane: _Lane) -> None:
-        """Its requests are read again by whoever serves the partition next."""
-        self._pending = [job for job in self._pending if job.lane is not lane]
-        heapq.heapify(self._pending)
 
     async def _read(self, lane: _Lane) -> None:
         while not self._drain.requested:
@@ -149,8 +124,10 @@ class Decoder:
             self._bury(lane, record, error)
             return
         self._limit.passed()
-        heapq.heappush(self._pending, _Job(request.seq, request, record.offset, lane))
-        self._arrived.set()
+        self._dispatcher.submit(request, lane, partial(self._answered, lane, record.offset))
+
+    def _answered(self, lane: _Lane, offset: int, completion: Completion) -> None:
+        self._finish(lane, offset, self._text(completion))
 
     def _bury(self, lane: _Lane, record: Record, error: EventError) -> None:
         lane.outputs.append(dead_letter(record, error))
@@ -166,79 +143,6 @@ class Decoder:
 
     def _output(self, lane: _Lane, text: Text) -> Outgoing:
         return self._wire.out("texts", text.request_id, text, partition=lane.partition.number, arm=self._arm)
-
-    async def _generate_until_drained(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._generate_forever)
-            await self._drain.wait()
-            with anyio.move_on_after(self._drain.grace):
-                while self._answering:
-                    await self._clock.sleep(0.02)
-            tasks.cancel_scope.cancel()
-
-    async def _generate_forever(self) -> None:
-        deaths, cut = 0, 1
-        while True:
-            while not self._pending or self._drain.requested:
-                self._arrived = anyio.Event()
-                await self._arrived.wait()
-            await self._gather()
-            size = min(len(self._pending), max(1, self._generator.capacity // cut))
-            jobs = {job.request.request_id: job for job in (heapq.heappop(self._pending) for _ in range(size))}
-            self._answering = len(jobs)
-            try:
-                await self._answer(jobs)
-            except (ConfigurationError, GeneratorError):
-                raise
-            except Exception as error:  # whatever an engine raises, it is dead
-                deaths = deaths + 1 if len(jobs) == size else 1
-                await self._revive(deaths, error)
-                # one request may be what kills it: smaller batches until it is alone, and only then it is to blame
-                cut = min(4 * cut, self._generator.capacity)
-                self._retry(jobs.values(), f"the engine died: {error!r}", blame=size == 1)
-            else:
-                deaths, cut = 0, max(1, cut // 2)
-                self._retry(jobs.values(), "the generator returned no answer")
-            self._answering = 0
-
-    async def _gather(self) -> None:
-        """Wait while requests keep coming: an epoch arrives partition by partition, and an engine wants it whole."""
-        waiting = 0
-        while waiting < len(self._pending) < self._generator.capacity:
-            waiting = len(self._pending)
-            await self._clock.sleep(_GATHER)
-
-    async def _answer(self, jobs: dict[str, _Job]) -> None:
-        async for completion in self._generator.generate([job.request for job in jobs.values()]):
-            job = jobs.get(completion.request.request_id)
-            if job is None:
-                continue  # answered twice: the first answer stays
-            if completion.error is not None:
-                self._retry([job], completion.error)
-            else:
-                self._finish(job.lane, job.offset, self._text(completion))
-            del jobs[job.request.request_id]
-
-    async def _revive(self, deaths: int, error: Exception) -> None:
-        if deaths > self._restarts:
-            raise GeneratorError(
-                f"the generator of arm {self._arm!r} died {deaths} times in a row, the last time with: {error!r}. What was "
-                "decoded is kept; mend the cause and run the same command again."
-            ) from error
-        logger.warning("generator of arm %s died (%d of %d): %r", self._arm, deaths, self._restarts, error)
-        await self._generator.close()
-        await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
-        await self._generator.start()
-
-    def _retry(self, jobs: Iterable[_Job], error: str, *, blame: bool = True) -> None:
-        for job in list(jobs):
-            job.tries += 1
-            if job.tries < self._tries or not blame:
-                heapq.heappush(self._pending, job)
-                self._arrived.set()
-            else:
-                failed = Completion(job.request, "", "error", 0, 0, 0.0, None, error)
-                self._finish(job.lane, job.offset, self._text(failed))
 
     def _text(self, completion: Completion) -> Text:
         request = completion.request

@@ -32,6 +32,8 @@ class TransformersGenerator:
     alone.
     """
 
+    continuous = False
+
     def __init__(self, arm: str, declared: Arm, section: GeneratorSection, base_dir: Path) -> None:
         self.model = declared.model or ""
         self.capacity = section.batch

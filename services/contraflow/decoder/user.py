@@ -27,6 +27,8 @@ class UserGenerator:
     Where a batch fails it is tried again one by one, so that only what fails is answered with an error.
     """
 
+    continuous = False
+
     def __init__(self, arm: str, name: str, capacity: int, base_dir: Path = Path()) -> None:
         self.model = name
         self.capacity = capacity
