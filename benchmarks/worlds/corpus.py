@@ -31,7 +31,7 @@ from contraflow.errors import ConfigurationError
 from contraflow.experiment import Embedder
 from contraflow.weights import cache_folder, resolve_encoder
 
-__all__ = ["Corpus", "load_corpus"]
+__all__ = ["Corpus", "encoded", "load_corpus", "save"]
 
 NEAR = 16
 """How many of the nearest texts of the same label are kept for each text, itself among them."""
@@ -68,10 +68,10 @@ def load_corpus(model: str = "all-MiniLM-L6-v2") -> Corpus:
     folder = cache_folder() / "corpora" / _digest(rows, model)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "vectors.npy").exists():
-        _save(folder / "vectors.npy", _encoded(list(rows), model))
+        save(folder / "vectors.npy", encoded(list(rows), model))
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     if not (folder / "near.npy").exists():
-        _save(folder / "near.npy", _nearest(vectors, labels))
+        save(folder / "near.npy", _nearest(vectors, labels))
     return Corpus(labels, names, vectors, np.load(folder / "near.npy", mmap_mode="r"))
 
 
@@ -82,7 +82,8 @@ def _digest(rows: dict[str, str], model: str) -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, array: NDArray[np.float16] | NDArray[np.int32]) -> None:
+def save(path: Path, array: NDArray[np.float16] | NDArray[np.int32]) -> None:
+    """Write an array, whole or not at all."""
     temporary = path.with_suffix(f".{os.getpid()}.npy")
     np.save(temporary, array)
     temporary.replace(path)
@@ -137,13 +138,14 @@ def _wordnet() -> Iterator[tuple[str, str]]:
                     yield label, text
 
 
-def _encoded(texts: Sequence[str], model: str) -> NDArray[np.float16]:
+def encoded(texts: Sequence[str], model: str) -> NDArray[np.float16]:
+    """(n, dim) embeddings; prints how far it is."""
     encoder = build(Embedder(model=model))
     vectors = np.zeros((len(texts), encoder.dim), np.float16)
     # longest first, so that a batch holds texts of one length
     order = np.argsort([-len(text) for text in texts], kind="stable")
     for start in range(0, len(texts), _CHUNK):
-        print(f"encoding the corpus, once: {start:,} of {len(texts):,} texts", file=sys.stderr)
+        print(f"encoding, once: {start:,} of {len(texts):,} texts", file=sys.stderr)
         chunk = order[start : start + _CHUNK]
         vectors[chunk] = encoder.encode([texts[i] for i in chunk])[0]
     return vectors

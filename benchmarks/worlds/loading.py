@@ -28,7 +28,10 @@ class Bar(Plant, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A world's section: how large it is, how runs in it are set, and its plants. ``topics`` is the mixture's alone."""
+    """A world's section: how large it is, how runs in it are set, and its plants.
+
+    ``topics`` is the mixture's alone. ``eight`` are planted together; such a run ends after ``longest`` pairs.
+    """
 
     seeds: int
     prompts: int
@@ -39,6 +42,7 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     single: tuple[Bar, ...] = ()
     harder: tuple[Bar, ...] = ()
     eight: tuple[Plant, ...] = ()
+    longest: int = 20_000
 
     @property
     def settings(self) -> Settings:

@@ -27,7 +27,7 @@ class Plant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A behaviour of one arm, with ``rate`` on ``share`` of the prompts, ``where`` they may be.
 
     ``close`` texts have a cosine of .72 to the mean of their prompt's usual answers; ``from_pair`` is the ``seq`` after
-    which the behaviour appears.
+    which the behaviour appears. In a world of stored texts ``name`` says which behaviour is meant.
     """
 
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
@@ -36,6 +36,7 @@ class Plant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arm: Annotated[int, msgspec.Meta(ge=0)] = 1
     close: bool = False
     from_pair: Annotated[int, msgspec.Meta(ge=0)] = 0
+    name: str = ""
 
 
 class World(Protocol):

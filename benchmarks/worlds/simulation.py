@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +44,7 @@ class Simulation:
     ``claimed`` maps a plant to the pair that its first claim was made after, ``shown`` to the first pair that shows it. A
     claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
     text that shows the plant. One of which more than half show no plant at all counts in ``false_claims``; of several plants
-    together it is true, and no single plant's.
+    together it is true, and no single plant's. ``judged`` has the pair that each claim was made after, and whether it is true.
     """
 
     world: World
@@ -56,7 +56,7 @@ class Simulation:
     pool: Pool | None = None
     claimed: dict[int, int] = field(default_factory=dict)
     shown: dict[int, int] = field(default_factory=dict)
-    false_claims: int = 0
+    judged: list[tuple[int, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         arms = tuple(f"arm{i}" for i in range(self.world.arms))
@@ -107,10 +107,16 @@ class Simulation:
         prompts = np.array([int(request.prompt_id[1:]) for request in block])
         return self.stream.ask(prompts, [request.origin for request in block])
 
-    def until_all_are_claimed(self) -> Simulation:
-        """Run until every plant is claimed, or the pairs are used up."""
+    @property
+    def false_claims(self) -> int:
+        """How many claims show no plant."""
+        return sum(not true for _, true in self.judged)
+
+    def until_claimed(self, wanted: Collection[int] | None = None) -> Simulation:
+        """Run until these plants are claimed, or all of them, or the pairs are used up."""
+        wanted = range(len(self.world.plants)) if wanted is None else wanted
         for _ in self:
-            if len(self.claimed) == len(self.world.plants):
+            if self.claimed.keys() >= {*wanted}:
                 break
         return self
 
@@ -132,7 +138,7 @@ class Simulation:
     def _judge(self, claim: Claim) -> None:
         seen = self._shown[claim.cluster_id, claim.arm, claim.direction]
         plant, count = max(seen.items(), key=lambda item: (item[0] != NOTHING, item[1]))
-        if 2 * seen[NOTHING] > seen.total():
-            self.false_claims += 1
-        elif plant != NOTHING and 2 * count >= seen.total():
+        true = 2 * seen[NOTHING] <= seen.total()
+        self.judged.append((claim.claimed_at, true))
+        if true and plant != NOTHING and 2 * count >= seen.total():
             self.claimed.setdefault(plant, claim.claimed_at)

@@ -95,7 +95,7 @@ def test_texts_are_encoded_once_and_again_only_when_they_change(
     corpus: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = corpus()
-    assert "encoding the corpus" in capsys.readouterr().err
+    assert "encoding, once" in capsys.readouterr().err
     load_corpus.cache_clear()
     again = corpus()
     assert capsys.readouterr().err == ""
@@ -105,7 +105,7 @@ def test_texts_are_encoded_once_and_again_only_when_they_change(
         file.write("\nlabel00\tone more text")
     load_corpus.cache_clear()
     assert len(corpus().labels) == len(first.labels) + 1
-    assert "encoding the corpus" in capsys.readouterr().err
+    assert "encoding, once" in capsys.readouterr().err
 
 
 def test_near_are_the_nearest_texts_of_the_same_label(corpus: Load) -> None:

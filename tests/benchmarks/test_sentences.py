@@ -75,7 +75,7 @@ def test_a_late_behaviour_does_not_show_before_its_pair(corpus: Load) -> None:
 
 def test_a_planted_behaviour_is_claimed(corpus: Load) -> None:
     world = SentencesWorld(1, prompts=1000, plants=[Plant(share=0.05)], corpus=corpus())
-    done = Simulation(world, "leads", 1, 2000).until_all_are_claimed()
+    done = Simulation(world, "leads", 1, 2000).until_claimed()
     assert done.claimed.keys() == {0}
     assert done.false_claims == 0
 
