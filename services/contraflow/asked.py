@@ -20,11 +20,18 @@ __all__ = ["Asked", "asked_by", "pool_of"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an experiment asks: its prompts, which of them are held out, and what was wrong with stored texts."""
+    """What an experiment asks: its prompts, and the stored texts where there are some.
+
+    ``held_out`` (prompts,) says which of the prompts are kept for confirmation, None where a model answers.
+    """
 
     prompts: Sequence[Prompt]
-    held_out: np.ndarray | None = None
-    unpaired: dict[str, int] | None = None
+    texts: ReplayTexts | None = None
+
+    @property
+    def held_out(self) -> np.ndarray | None:
+        """Which prompts are kept for confirmation, where texts are stored."""
+        return None if self.texts is None else self.texts.held_out
 
     @property
     def stored(self) -> int | None:
@@ -33,8 +40,8 @@ class Asked:
 
     @property
     def digest(self) -> str:
-        """A fingerprint of the prompts: a run is not resumed with others."""
-        digest = blake2b(digest_size=16)
+        """A fingerprint of the prompts and of stored texts: a run is not resumed with others."""
+        digest = blake2b(b"" if self.texts is None else self.texts.digest.encode(), digest_size=16)
         for prompt in self.prompts:
             digest.update(repr(tuple(prompt)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
@@ -48,7 +55,7 @@ def asked_by(experiment: Experiment, base_dir: Path) -> Asked:
     if experiment.generator.backend == "replay":
         assert experiment.replay is not None, "checked when the experiment was read"
         texts = ReplayTexts.load(experiment.replay, tuple(experiment.arms), base_dir)
-        return Asked(texts.prompts, texts.held_out, texts.unpaired)
+        return Asked(texts.prompts, texts)
     if experiment.prompts is not None:
         return Asked(load_prompts(experiment.prompts, base_dir))
     from contraflow.decoder.scripted import load_world

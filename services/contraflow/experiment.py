@@ -78,7 +78,7 @@ class Generator(_Section, frozen=True):
 
 
 class Replay(_Section, frozen=True):
-    """Existing texts: a JSONL, CSV or Parquet file.
+    """Existing texts: a JSONL, CSV, Parquet or Arrow file, a folder of them, or ``hf:org/name``; ``split`` is of such a set.
 
     It has a row a text (``arm`` and ``text`` name columns), or a row a prompt with a column for each arm
     (``columns``: arm -> column). ``holdout`` is the share of prompts, by hash, kept for confirmation. ``repeats``:
@@ -91,6 +91,7 @@ class Replay(_Section, frozen=True):
     text: str = "text"
     columns: dict[str, str] = {}
     category: str | None = None
+    split: str | None = None
     holdout: Share = 0.3
     repeats: Literal["refuse", "draws"] = "refuse"
 

@@ -17,6 +17,7 @@ from contraflow.clusterer.service import ClustererService
 from contraflow.configuration import Resolved
 from contraflow.decoder.generator import Generator, build
 from contraflow.decoder.metered import MeteredGenerator
+from contraflow.decoder.replay import ReplayGenerator
 from contraflow.decoder.service import Decoder
 from contraflow.embedder import encoder as encoders
 from contraflow.embedder.batcher import Batcher, open_batcher
@@ -157,7 +158,8 @@ class Ring:
         return decode_arm
 
     def _generator(self, arm: str) -> Generator:
-        generator = build(arm, self.resolved.experiment, self._base_dir)
+        stored = self._asked.texts
+        generator = ReplayGenerator(arm, stored) if stored else build(arm, self.resolved.experiment, self._base_dir)
         return generator if self._metrics is None else MeteredGenerator(generator, self._metrics.of(decoder_of(arm)))
 
     async def _embed(self) -> None:

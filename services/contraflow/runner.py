@@ -180,7 +180,7 @@ def _resuming(folder: RunFolder) -> str:
 
 
 def _warn_of_unpaired(asked: Asked, console: Console) -> None:
-    missing = {arm: count for arm, count in (asked.unpaired or {}).items() if count}
+    missing = {arm: count for arm, count in asked.texts.unpaired.items() if count} if asked.texts else {}
     if missing:
         counts = ", ".join(f"{count} of {arm}" for arm, count in missing.items())
         console.print(f"texts without a partner are left out: {counts}", highlight=False)

@@ -1,15 +1,16 @@
-"""Rows from text, JSONL, CSV and Parquet files, with the place of each row for error messages."""
+"""Rows from text, JSONL, CSV, Parquet and Arrow files, with the place of each row for error messages."""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from contraflow.errors import ConfigurationError
@@ -27,7 +28,14 @@ def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
     """
     if not path.is_file():
         raise ConfigurationError(f"{field}: there is no file {path}")
-    readers = {".txt": _text, ".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    readers = {
+        ".txt": _text,
+        ".jsonl": _jsonl,
+        ".json": _jsonl,
+        ".csv": _csv,
+        ".parquet": _parquet,
+        ".arrow": _arrow,
+    }
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigurationError(f"{field}: {path} is none of {', '.join(readers)}; convert it or change its ending")
@@ -80,7 +88,7 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Rows:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise ConfigurationError(f"{path}:{number}: not JSON: {error}") from None
+            raise ConfigurationError(f"{path}:{number}: not JSON: {error}. Mend this line or take it out") from None
         if not isinstance(row, dict):
             raise ConfigurationError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
         yield f"{path}:{number}", row
@@ -106,11 +114,28 @@ def _csv(path: Path, columns: Sequence[str]) -> Rows:
 
 def _parquet(path: Path, columns: Sequence[str]) -> Rows:
     try:
-        file = pq.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", row
+        yield from _batches(path, pq.ParquetFile(path).iter_batches(batch_size=4096))
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not readable as Parquet: {error}") from None
+
+
+def _arrow(path: Path, columns: Sequence[str]) -> Rows:
+    """As data sets are saved: a stream of batches; or a file of them."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            opened = pa.ipc.open_file if source.read(6) == b"ARROW1" else pa.ipc.open_stream
+            source.seek(0)
+            batches = opened(source)
+            if opened is pa.ipc.open_file:
+                batches = map(batches.get_batch, range(batches.num_record_batches))
+            yield from _batches(path, batches)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not readable as Arrow: {error}") from None
+
+
+def _batches(path: Path, batches: Iterable[Any]) -> Rows:
+    number = 0
+    for batch in batches:
+        for row in batch.to_pylist():
+            number += 1
+            yield f"{path}: row {number}", row

@@ -1,6 +1,20 @@
 """The command line. Each module adds the commands of one matter to the group when it is imported."""
 
-from contraflow.cli import clusters, compare, consume, dead, flow, look, new, run, service, top, validate, verdicts
+from contraflow.cli import (
+    clusters,
+    compare,
+    consume,
+    dead,
+    flow,
+    importing,
+    look,
+    new,
+    run,
+    service,
+    top,
+    validate,
+    verdicts,
+)
 from contraflow.cli.group import main
 
 __all__ = [
@@ -9,6 +23,7 @@ __all__ = [
     "consume",
     "dead",
     "flow",
+    "importing",
     "look",
     "main",
     "new",

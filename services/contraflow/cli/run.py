@@ -26,9 +26,11 @@ from contraflow.cli.money import confirm, yes_option
 from contraflow.cli.service import command_of
 
 if TYPE_CHECKING:
+    from contraflow.configuration import Loaded
     from contraflow.results import Results
+    from contraflow.runner import Outcome
 
-__all__ = ["run", "write_the_report"]
+__all__ = ["carry_out", "run", "write_the_report"]
 
 
 @main.command()
@@ -57,32 +59,41 @@ def run(
     With --processes each service serves its metrics on a port of its own: the one that is given, and those after it.
     """
     from contraflow.configuration import load_experiment
-    from contraflow.runner import execute
 
-    quiet_libraries()
     if kafka:
         overrides = (*overrides, f"log.kafka={kafka}")
     loaded = load_experiment(experiment, overrides)
-    said = Console(stderr=True, soft_wrap=True) if as_json else console
-    confirm(loaded.experiment, said, yes=yes)
+    ports = _ports(metrics, tuple(loaded.experiment.arms)) if processes else {}
 
     def command(service: str, run: str) -> list[str]:
         return command_of(service, experiment, run, overrides, runs, ports.get(service))
 
-    async def go() -> Any:
-        if processes:
-            return await execute(loaded, runs, new=new, console=said, command=command)
-        return await execute(loaded, runs, new=new, console=said, metrics=metrics)
-
-    ports = _ports(metrics, tuple(loaded.experiment.arms)) if processes else {}
+    said = Console(stderr=True, soft_wrap=True) if as_json else console
     for service, (host, port) in ports.items():
         said.print(f"metrics of {service}: {host}:{port}", highlight=False)
+    apart = ("--processes",) if processes else ()
+    options = [word for override in overrides for word in ("--set", override)]
+    again = command_line("run", experiment, *options, *apart, runs=runs)
+    how = {"command": command} if processes else {"metrics": metrics}
+    carry_out(loaded, runs, again, new=new, yes=yes, as_json=as_json, **how)
+
+
+def carry_out(loaded: Loaded, runs: Path, again: str, *, new: bool, yes: bool, as_json: bool, **how: Any) -> None:
+    """Run an experiment to its end and print what it found, or, drained, the command to type ``again``; then exit.
+
+    ``how`` is as ``execute`` takes it: where the services run, and where their metrics are.
+    """
+    from contraflow.runner import execute
+
+    quiet_libraries()
+    said = Console(stderr=True, soft_wrap=True) if as_json else console
+    confirm(loaded.experiment, said, yes=yes)
+
+    async def go() -> Outcome:
+        return await execute(loaded, runs, new=new, console=said, **how)
 
     outcome = await_(go)
     if outcome.results is None:
-        apart = ("--processes",) if processes else ()
-        options = [word for override in overrides for word in ("--set", override)]
-        again = command_line("run", experiment, *options, *apart, runs=runs)
         kept = f"Drained ({escape(outcome.why)}); everything that was committed is kept."
         said.print(f"{kept} To resume: [bold]{escape(again)}[/]", emoji=False)
         sys.exit(130)

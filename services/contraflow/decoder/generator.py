@@ -75,7 +75,7 @@ def draw_seed(request: Request, arm: str) -> int:
 
 
 def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
-    """The generator of an arm.
+    """The generator of an arm. One that replays is made from its texts, which are read once for all arms.
 
     :raises ConfigurationError: if the backend is unknown or lacks what it needs.
     """
@@ -84,10 +84,6 @@ def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
         from contraflow.decoder.scripted import ScriptedGenerator
 
         return ScriptedGenerator.build(arm, experiment, base_dir)
-    if backend == "replay":
-        from contraflow.decoder.replay import ReplayGenerator
-
-        return ReplayGenerator.build(arm, experiment, base_dir)
     if backend == "transformers":
         from contraflow.decoder.transformers import TransformersGenerator
 

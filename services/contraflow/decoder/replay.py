@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from contraflow.datasets import files_of
 from contraflow.decoder.generator import Completion
 from contraflow.errors import ConfigurationError
 from contraflow.events import Request
-from contraflow.experiment import Experiment, Replay
+from contraflow.experiment import Replay
 from contraflow.prompts import Prompt
 from contraflow.tables import read_table
 
@@ -58,6 +60,14 @@ class ReplayTexts:
         self._index = {prompt.prompt_id: i for i, prompt in enumerate(self.prompts)}
         self.held_out: NDArray[np.bool_] = np.array([_uniform(p.text) < share for p in self.prompts], np.bool_)
 
+    @property
+    def digest(self) -> str:
+        """A fingerprint of the texts: a run is not resumed with others."""
+        digest = blake2b(digest_size=16)
+        for buffer in filter(None, self._texts.buffers()):
+            digest.update(buffer)
+        return digest.hexdigest()
+
     def refuse_repeats(self, path: Path) -> None:
         """Refuse a file that holds the same draws twice: a coin that is counted again makes every claim false.
 
@@ -87,11 +97,12 @@ class ReplayTexts:
 
         :raises ConfigurationError: if it cannot be read, lacks a column, or holds no text of an arm.
         """
-        path = base_dir / replay.path
+        path = Path(replay.path)
         rows: dict[str, dict[str, list[str]]] = {}
         categories: dict[str, str] = {}
         read = _wide if replay.columns else _long
-        for prompt, category, arm, text in read(replay, path, arms):
+        files = files_of(replay.path, base_dir, replay.split, field="replay.path")
+        for prompt, category, arm, text in chain.from_iterable(read(replay, file, arms) for file in files):
             rows.setdefault(prompt, {}).setdefault(arm, []).append(text)
             if category is not None:
                 categories.setdefault(prompt, category)
@@ -99,7 +110,8 @@ class ReplayTexts:
             if not any(arm in by_arm for by_arm in rows.values()):
                 found = sorted({name for by_arm in rows.values() for name in by_arm})
                 raise ConfigurationError(
-                    f"replay.path: {path} holds no text of arm {arm!r}; it has {', '.join(found) or 'no texts at all'}"
+                    f"replay.path: {path} holds no text of arm {arm!r}; it has {', '.join(found) or 'no texts at all'}. "
+                    "A comparison needs texts of every arm: name the arms as the file does, or add what is missing"
                 )
         texts = cls(rows, categories, arms, replay.holdout)
         if replay.repeats == "refuse":
@@ -118,9 +130,10 @@ class ReplayTexts:
 
 def _long(replay: Replay, path: Path, arms: Sequence[str]) -> Any:
     columns = [replay.prompt, replay.arm, replay.text] + ([replay.category] if replay.category else [])
-    for _, row in read_table(path, columns, field="replay.path"):
+    for place, row in read_table(path, columns, field="replay.path"):
         if row[replay.text] is not None:
-            yield str(row[replay.prompt]), _category(replay, row), str(row[replay.arm]), str(row[replay.text])
+            prompt, arm = _said(place, row, replay.prompt), _said(place, row, replay.arm)
+            yield prompt, _category(replay, row), arm, str(row[replay.text])
 
 
 def _wide(replay: Replay, path: Path, arms: Sequence[str]) -> Any:
@@ -128,12 +141,19 @@ def _wide(replay: Replay, path: Path, arms: Sequence[str]) -> Any:
         if arm not in replay.columns:
             raise ConfigurationError(f"replay.columns: arm {arm!r} has no column; write {arm}: <column>")
     columns = [replay.prompt, *replay.columns.values()] + ([replay.category] if replay.category else [])
-    for _, row in read_table(path, columns, field="replay.path"):
+    for place, row in read_table(path, columns, field="replay.path"):
+        prompt, category = _said(place, row, replay.prompt), _category(replay, row)
         for arm in arms:
             cell = row[replay.columns[arm]]
             for text in cell if isinstance(cell, list) else [cell]:
                 if text is not None:
-                    yield str(row[replay.prompt]), _category(replay, row), arm, str(text)
+                    yield prompt, category, arm, str(text)
+
+
+def _said(place: str, row: dict[str, Any], column: str) -> str:
+    if row[column] is None:
+        raise ConfigurationError(f"{place}: {column!r} is empty; fill it in, or take the row out")
+    return str(row[column])
 
 
 def _category(replay: Replay, row: dict[str, Any]) -> str | None:
@@ -155,12 +175,6 @@ class ReplayGenerator:
         self.model = "replay"
         self._arm = arm
         self._texts = texts
-
-    @classmethod
-    def build(cls, arm: str, experiment: Experiment, base_dir: Path) -> Self:
-        """The generator of an experiment's arm."""
-        assert experiment.replay is not None, "checked when the experiment was read"
-        return cls(arm, ReplayTexts.load(experiment.replay, tuple(experiment.arms), base_dir))
 
     async def start(self) -> None:
         """Nothing to load."""
