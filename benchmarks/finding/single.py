@@ -129,9 +129,7 @@ def measure(
     cost = ", ".join(f"{rule} {us:.0f}" for rule, us in micro.items())
     false_claims = sum(o.false_claims for some in every.values() for o in some)
     runs = sum(map(len, every.values()))
-    console.print(
-        f"claims of nothing planted: {false_claims} in {runs} runs; microseconds a pair, world included: {cost}"
-    )
+    console.print(f"false claims: {false_claims} in {runs} runs; microseconds a pair, world included: {cost}")
     return figures | {"false_claims": false_claims, "runs": runs} | {f"us_{rule}": us for rule, us in micro.items()}
 
 

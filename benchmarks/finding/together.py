@@ -29,12 +29,16 @@ _MOST = 0.75
 
 
 class History(NamedTuple):
-    """Of one run: after how many pairs each plant was claimed, and each claim with whether it is of plants."""
+    """Of one run: after how many pairs each plant was claimed, and each claim with whether it is true.
+
+    ``leaks`` are claims of which most pairs show no plant, and that fresh pairs confirm.
+    """
 
     plants: int
     claimed: tuple[int, ...]
     claims: tuple[tuple[int, bool], ...]
     looked: int
+    leaks: int = 0
 
     @property
     def most(self) -> Outcome:
@@ -46,7 +50,7 @@ class History(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """After ``pairs``: the mean share of the plants that are claimed, and the share of all claims that are of plants."""
+    """After ``pairs``: the mean share of the plants that are claimed, and the share of all claims that are true."""
 
     pairs: list[int]
     recall: list[float]
@@ -70,7 +74,7 @@ def run(world: str, rule: RuleName, seed: int) -> History:
     setup = load_setups()[world]
     done = Simulation(build(world, seed, setup.eight), rule, seed, setup.longest, setup.settings).until_claimed()
     claims = tuple((at, true) for at, true in done.judged)
-    return History(len(setup.eight), tuple(done.claimed.values()), claims, done.clusterer.processed)
+    return History(len(setup.eight), tuple(done.claimed.values()), claims, done.clusterer.processed, done.leaks)
 
 
 def together(
@@ -91,13 +95,13 @@ def together(
 
 def _table(histories: dict[RuleName, list[History]], title: str) -> Table:
     table = Table(
-        "rule", f"pairs to {_MOST:.0%}", "claims of nothing planted by then", "of all claims", box=None, title=title
+        "rule", f"pairs to {_MOST:.0%}", "false claims by then", "of all claims", "leaks", box=None, title=title
     )
     for rule, some in histories.items():
         most = [history.most for history in some]
         claims = [true for history in some for _, true in history.claims]
-        wrong = sum(outcome.false_claims for outcome in most)
-        table.add_row(rule, str(Median.of(most)), str(wrong), f"{claims.count(False)} of {len(claims)}")
+        wrong, leaks = sum(outcome.false_claims for outcome in most), sum(history.leaks for history in some)
+        table.add_row(rule, str(Median.of(most)), str(wrong), f"{claims.count(False)} of {len(claims)}", str(leaks))
     return table
 
 
@@ -109,6 +113,7 @@ def _figures(histories: dict[RuleName, list[History]]) -> dict[str, float | None
     for rule, median in medians.items():
         figures |= median.figures(f"together_{rule}_pairs")
         figures[f"together_{rule}_false"] = sum(outcome.false_claims for outcome in most[rule])
+        figures[f"together_{rule}_leaks"] = sum(history.leaks for history in histories[rule])
         claims = [true for history in histories[rule] for _, true in history.claims]
         figures[f"together_{rule}_precision"] = claims.count(True) / len(claims) if claims else None
     for rule in others:
@@ -132,5 +137,5 @@ def drawing(curves: dict[RuleName, Curve]) -> go.Figure:
     figure.update_xaxes(title="pairs asked", row=2, col=1)
     figure.update_yaxes(gridcolor=GRID, range=[-0.02, 1.04])
     figure.update_yaxes(title="recall: plants claimed", row=1, col=1)
-    figure.update_yaxes(title="precision: claims of plants", row=2, col=1)
+    figure.update_yaxes(title="precision: true claims", row=2, col=1)
     return figure

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
 from contraflow.embedder.neighbours import nearest_prompts
@@ -18,11 +20,14 @@ from contraflow.sampler.core import Sampler, SamplerConfig
 from contraflow.sampler.pool import EndlessPool, Pool
 from contraflow.sampler.rules import RuleName
 from contraflow.sampler.value import Neighbours
-from worlds.mixture import UniformStream, World
+from worlds.mixture import Floats, UniformStream, World
 
 __all__ = ["Settings", "Simulation"]
 
 NOTHING = -1
+
+FRESH = 4000
+"""Pairs that a claim of no plant is held against."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,10 @@ class Simulation:
 
     ``claimed`` maps a plant to the pair that its first claim was made after, ``shown`` to the first pair that shows it. A
     claim is a plant's when at least half of the discordant pairs that it was made from, those in its direction, have a
-    text that shows the plant. One of which more than half show no plant at all counts in ``false_claims``; of several plants
-    together it is true, and no single plant's. ``judged`` has the pair that each claim was made after, and whether it is true.
+    text that shows the plant; of several plants together it is true, and no single plant's. One of which more than half show
+    no plant is held against fresh pairs on its own prompts: when they confirm it, a plant is a minority of the cluster and
+    yet makes the difference, and it counts in ``leaks``. ``judged`` has the pair that each claim was made after, and whether
+    it is true.
     """
 
     world: World
@@ -57,6 +64,7 @@ class Simulation:
     claimed: dict[int, int] = field(default_factory=dict)
     shown: dict[int, int] = field(default_factory=dict)
     judged: list[tuple[int, bool]] = field(default_factory=list)
+    leaks: int = 0
 
     def __post_init__(self) -> None:
         arms = tuple(f"arm{i}" for i in range(self.world.arms))
@@ -95,6 +103,7 @@ class Simulation:
         self.stream = UniformStream(self.world, self.seed)
         self._arms = arms
         self._shown: dict[tuple[int, str, int], Counter[int]] = defaultdict(Counter)
+        self._prompts: dict[tuple[int, str, int], list[int]] = defaultdict(list)
         self._known: set[tuple[int, str]] = set()
 
     def __iter__(self) -> Iterator[Step]:
@@ -122,14 +131,16 @@ class Simulation:
 
     def _note(self, step: Step) -> None:
         for assignment in step.assignments:
+            prompt = int(assignment.prompt_id[1:])
             placed = [assignment.arms[arm].cluster_id for arm in self._arms]
             shows = self.stream.shows.pop(assignment.seq)
             for plant in {*shows} - {NOTHING}:
                 self.shown.setdefault(plant, assignment.seq)
             for arm, there, shown in zip(self._arms[1:], placed[1:], shows[1:], strict=True):
                 if there != placed[0]:
-                    self._shown[there, arm, 1][max(shown, shows[0])] += 1
-                    self._shown[placed[0], arm, -1][max(shown, shows[0])] += 1
+                    for key in ((there, arm, 1), (placed[0], arm, -1)):
+                        self._shown[key][max(shown, shows[0])] += 1
+                        self._prompts[key].append(prompt)
         for claim in step.regions.claims if step.regions else ():
             if (claim.cluster_id, claim.arm) not in self._known:
                 self._known.add((claim.cluster_id, claim.arm))
@@ -138,7 +149,26 @@ class Simulation:
     def _judge(self, claim: Claim) -> None:
         seen = self._shown[claim.cluster_id, claim.arm, claim.direction]
         plant, count = max(seen.items(), key=lambda item: (item[0] != NOTHING, item[1]))
-        true = 2 * seen[NOTHING] <= seen.total()
-        self.judged.append((claim.claimed_at, true))
-        if true and plant != NOTHING and 2 * count >= seen.total():
+        shown = 2 * seen[NOTHING] <= seen.total()
+        leaked = not shown and self._confirmed(claim)
+        self.leaks += leaked
+        self.judged.append((claim.claimed_at, shown or leaked))
+        if shown and plant != NOTHING and 2 * count >= seen.total():
             self.claimed.setdefault(plant, claim.claimed_at)
+
+    def _confirmed(self, claim: Claim) -> bool:
+        """Whether fresh pairs on the prompts of a claim, placed by today's centroids, confirm it at p < .001."""
+        rng = np.random.default_rng([self.seed, 4, claim.cluster_id])
+        prompts = np.resize(self._prompts[claim.cluster_id, claim.arm, claim.direction], FRESH)
+        vectors = self.world.answers(prompts, rng, self.clusterer.processed + 1)[0]
+        inside = self._inside(vectors.reshape(-1, self.world.dim), claim).reshape(FRESH, -1)
+        arm, reference = inside[:, self._arms.index(claim.arm)], inside[:, 0]
+        more, fewer = int((arm & ~reference).sum()), int((reference & ~arm).sum())
+        leading = more if claim.direction > 0 else fewer
+        if not more + fewer:
+            return False
+        return bool(binomtest(leading, more + fewer, 0.5, alternative="greater").pvalue < 0.001)
+
+    def _inside(self, vectors: Floats, claim: Claim) -> NDArray[np.bool_]:
+        slots = [slot for slot, life in self.clusterer.lives.items() if life.cluster_id == claim.cluster_id]
+        return np.isin(self.clusterer.kmeans.assign(vectors).first, slots)
