@@ -107,7 +107,7 @@ def test_a_key_of_another_section_is_sent_there(write: Write) -> None:
         ("arms.base.model=[1]", "expected text or null; got [1]"),
         (
             "prompts=file.txt",
-            'expected a section with the keys path, text, category or "unconditional" or null; got ',
+            'expected a section with the keys path, text, category, messages, draws or "unconditional" or null; got ',
         ),
         ("generator=fast", "expected a section with the keys backend, batch,"),
         ("validation.borderline=[0.4]", "expected 2 values; got 1"),
@@ -443,6 +443,36 @@ def test_an_intervention_that_the_backend_would_ignore_is_refused(
     )
     (line,) = refused(write(text))
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"generator": {"backend": "scripted", "stop": ["."]}}, "generator.stop: the scripted backend does not read"),
+        ({"generator": {"backend": "my:own", "min_tokens": 41}}, "generator.min_tokens: more than the 40 of"),
+        ({"generator": {"backend": "my:own", "chat": False}}, "prompts.messages: conversations need generator.chat"),
+        (
+            {"generator": {"backend": "my:own", "chat": False}, "arms": {"a": {}, "b": {"system_prompt": "Be rude."}}},
+            "arms.b.system_prompt: plain text (generator.chat: false) has no place for it",
+        ),
+        ({"generator": {"backend": "my:own", "stop": [""]}}, 'generator.stop.0: expected text, not empty; got ""'),
+        ({"generator": {"backend": "my:own", "thinking": ["<think>"]}}, "generator.thinking: expected 2 values; got 1"),
+    ],
+)
+def test_ways_of_decoding_that_cannot_be_are_refused(change: dict[str, Any], said: str) -> None:
+    prompts = {"path": "p.jsonl", "messages": "talk"}
+    assert said in refused_mapping(**{"prompts": prompts, **change})
+
+
+def test_draws_bound_the_pairs() -> None:
+    assert resolved(count=40, prompts={"path": "p.txt", "draws": 3}).pairs == 120
+    greedy = resolved(
+        count=40,
+        prompts={"path": "p.txt", "draws": 3},
+        arms={"a": {}, "b": {"sampling": {"top_k": 1}}},
+        generator={"backend": "my:own"},
+    )
+    assert greedy.pairs == 40
 
 
 def test_the_warm_start_of_stored_texts_is_a_tenth_of_them() -> None:

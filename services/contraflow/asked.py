@@ -66,9 +66,9 @@ def asked_by(experiment: Experiment, base_dir: Path) -> Asked:
 
 def pool_of(resolved: Resolved, asked: Asked) -> Pool:
     """A new pool of the draws that there are."""
-    seed = resolved.experiment.seed
+    seed, count = resolved.experiment.seed, len(asked.prompts)
     if asked.held_out is not None:
         return ReplayPool([prompt.draws or 0 for prompt in asked.prompts], asked.held_out, seed)
-    if resolved.greedy:  # every draw would be the same text: each prompt is asked and counted once
-        return ReplayPool([1] * len(asked.prompts), np.zeros(len(asked.prompts), np.bool_), seed)
-    return EndlessPool(len(asked.prompts))
+    if resolved.draws is not None:
+        return ReplayPool([resolved.draws] * count, np.zeros(count, np.bool_), seed)
+    return EndlessPool(count)

@@ -27,6 +27,7 @@ __all__ = [
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Auto = Literal["auto"]
+Words = Annotated[str, msgspec.Meta(min_length=1, description="text, not empty")]
 Blocks = Annotated[int, msgspec.Meta(ge=32, multiple_of=32)]
 ExperimentName = Annotated[
     str,
@@ -62,12 +63,19 @@ class Arm(_Section, frozen=True):
 class Generator(_Section, frozen=True):
     """What decodes. ``backend`` is ``transformers``, ``scripted``, ``replay`` or ``my_module:function``.
 
-    ``tries`` bounds how often a request is tried; ``world`` (scripted only) names a world, or its YAML file.
+    Prompts go through the model's ``chat`` template, or are plain text. An answer ends before the first of the ``stop``
+    strings, and has at least ``min_tokens``. ``thinking``: the markers between which a model thinks; it counts as tokens,
+    and is no part of the text. ``tries`` bounds how often a request is tried; ``world`` (scripted only) names a world, or
+    its YAML file.
     """
 
     backend: str = "transformers"
     batch: Positive = 64
     max_tokens: Positive = 40
+    min_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+    chat: bool = True
+    stop: tuple[Words, ...] = ()
+    thinking: tuple[Words, Words] | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=5.0)] = 1.0
     tries: Positive = 3
     top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
@@ -97,11 +105,17 @@ class Replay(_Section, frozen=True):
 
 
 class Prompts(_Section, frozen=True):
-    """Where prompts come from: text (a prompt a line), JSONL, CSV or Parquet; ``category`` names a column."""
+    """Where prompts come from: text (a prompt a line), JSONL, CSV or Parquet; ``category`` names a column.
+
+    ``messages`` names a column of whole conversations, lists of {role, content}, instead of ``text``. ``draws`` is how
+    often a prompt may be asked at most.
+    """
 
     path: str
     text: str = "prompt"
     category: str | None = None
+    messages: str | None = None
+    draws: Positive | None = None
 
 
 class Embedder(_Section, frozen=True):

@@ -49,14 +49,18 @@ def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
 
 def _refuse_half_characters(place: str, column: str, value: Any) -> None:
     """JSON can spell half of a surrogate pair, which no encoding of text can write."""
-    for text in value if isinstance(value, list) else [value]:
-        try:
-            str(text).encode()
-        except UnicodeEncodeError as error:
-            raise ConfigurationError(
-                f"{place}: {column!r} has half of a character, {str(text)[error.start]!a}; "
-                "take it out, or write the other half too"
-            ) from None
+    if isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_half_characters(place, column, inner)
+        return
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{place}: {column!r} has half of a character, {text[error.start]!a}; "
+            "take it out, or write the other half too"
+        ) from None
 
 
 def _nearest(column: str, row: dict[str, Any]) -> str:

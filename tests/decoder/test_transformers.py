@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import torch.profiler
 
@@ -14,7 +17,7 @@ from contraflow.decoder.transformers import TransformersGenerator
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator
-from contraflow.weights import fingerprint
+from contraflow.weights import fingerprint, resolve_model
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(240)]  # the first one converts the weights
 
@@ -133,3 +136,82 @@ async def test_arms_that_start_together_all_load() -> None:
         found = [completion async for completion in arm.generate(REQUESTS[:2])]
         assert [completion.error for completion in found] == [None, None]
         await arm.close()
+
+
+async def test_an_answer_ends_before_a_stop_string_but_not_before_its_least_tokens() -> None:
+    whole = {s: c.text for s, c in (await answers(generator(temperature=0.0, max_tokens=12))).items()}
+    first = whole[0].split()[1]
+    found = await answers(generator(temperature=0.0, max_tokens=12, stop=(first, "never said")), REQUESTS[:2])
+    assert found[0].text == whole[0][: whole[0].index(first)]
+    assert (found[0].finish_reason, found[1].text) == ("stop", whole[1].partition(first)[0])
+    assert 0 < found[0].completion_tokens < 12
+    longer = await answers(generator(temperature=0.0, max_tokens=12, min_tokens=12, stop=(first,)), REQUESTS[:2])
+    assert longer[0].text == whole[0]
+
+
+async def test_an_answer_has_its_least_tokens() -> None:
+    short = [request(0, "Say only: yes")]
+    brief = await answers(generator(temperature=0.0, max_tokens=40), short)
+    longer = await answers(generator(temperature=0.0, max_tokens=40, min_tokens=30), short)
+    assert brief[0].completion_tokens < 30 <= longer[0].completion_tokens
+
+
+async def test_thinking_is_kept_apart_from_the_answer() -> None:
+    whole = await answers(generator(temperature=0.0, max_tokens=12))
+    words = whole[0].text.split()
+    found = await answers(generator(temperature=0.0, max_tokens=12, thinking=("<think>", words[3])))
+    assert (found[0].thinking or "").split() == words[:3]
+    assert found[0].text.split()[:2] == words[4:6]
+    assert found[0].completion_tokens == whole[0].completion_tokens
+
+
+async def test_plain_text_is_continued_and_a_conversation_is_read_whole() -> None:
+    plain = await answers(generator(temperature=0.0, chat=False), [request(0, "One, two, three, four,")])
+    assert "five" in plain[0].text
+    turns = [("user", "Be a pirate, matey!"), ("assistant", "Arr! Ask away."), ("user", "How do I cook rice?")]
+    asked = msgspec.structs.replace(request(1, ""), messages=tuple(Message(role=r, content=c) for r, c in turns))
+    found = await answers(generator(temperature=0.0), [REQUESTS[0], asked])
+    assert found[1].prompt_tokens > found[0].prompt_tokens + 10
+    assert found[1].text != found[0].text
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Callable[[Callable[[Any], None]], str]:
+    """The model with another tokenizer."""
+
+    def make(change: Callable[[Any], None]) -> str:
+        from transformers import AutoTokenizer
+
+        source = resolve_model(SMOL).path
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        change(tokenizer)
+        for file in ("config.json", "generation_config.json", "model.safetensors"):
+            (tmp_path / file).symlink_to(source / file)
+        tokenizer.save_pretrained(tmp_path)
+        return str(tmp_path)
+
+    return make
+
+
+async def test_a_tokenizer_without_a_chat_template_is_refused_until_prompts_are_plain(changed: Any) -> None:
+    model = changed(lambda tokenizer: setattr(tokenizer, "chat_template", None))
+    with pytest.raises(GeneratorError, match=r"arms\.a\.model: .* no chat template\. Write generator\.chat: false"):
+        await generator(declared=Arm(model=model)).start()
+    assert (await answers(generator(declared=Arm(model=model), chat=False)))[0].error is None
+
+
+async def test_a_system_prompt_that_the_template_has_no_place_for_is_refused(changed: Any) -> None:
+    model = changed(
+        lambda tokenizer: setattr(
+            tokenizer,
+            "chat_template",
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}{{ messages[0].content }}",
+        )
+    )
+    with pytest.raises(GeneratorError, match=r"arms\.a\.system_prompt: .* refuses it: no system role"):
+        await generator(declared=Arm(model=model, system_prompt="Be rude.")).start()
+
+
+async def test_answers_longer_than_the_context_are_refused() -> None:
+    with pytest.raises(GeneratorError, match=r"generator\.max_tokens: 9,000 leave no place for a prompt in the 8,192"):
+        await generator(max_tokens=9000).start()

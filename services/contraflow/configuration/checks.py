@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from contraflow.configuration.tiers import KEYWORDS, LLMTier, problems_of_tiers, read_tiers
 from contraflow.configuration.typed import Problem, nearest
-from contraflow.experiment import Arm, Experiment, Kafka, Validation
+from contraflow.experiment import Arm, Experiment, Generator, Kafka, Prompts, Validation
 
 __all__ = ["problems_of"]
 
@@ -17,6 +17,7 @@ _READ = {
     "replay": (),
 }
 """What each backend reads of an arm. Anything else would compare a model with itself, and find nothing."""
+_DECODING = ("min_tokens", "chat", "stop", "thinking")
 _SAMPLING = ("temperature", "top_p", "top_k")
 
 
@@ -28,6 +29,7 @@ def problems_of(experiment: Experiment) -> Iterator[Problem]:
     yield from _budget(experiment)
     if isinstance(experiment.log, Kafka):
         yield from _kafka(experiment.log)
+    yield from _decoding(experiment)
     if experiment.clusters.start != "auto" and experiment.clusters.start > experiment.clusters.max:
         yield Problem(("clusters", "start"), f"more than the {experiment.clusters.max} of clusters.max")
     low, high = experiment.validation.borderline
@@ -77,6 +79,25 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
         yield from _replay(experiment)
     elif experiment.replay is not None:
         yield Problem(("replay",), f'only read with generator.backend: replay, and the backend is "{backend}"')
+
+
+def _decoding(experiment: Experiment) -> Iterator[Problem]:
+    section, nothing = experiment.generator, Generator()
+    for field in _DECODING if section.backend in ("scripted", "replay") else ():
+        if getattr(section, field) != getattr(nothing, field):
+            yield Problem(("generator", field), f"the {section.backend} backend does not read it")
+    if section.min_tokens > section.max_tokens:
+        yield Problem(("generator", "min_tokens"), f"more than the {section.max_tokens} of generator.max_tokens")
+    if section.chat:
+        return
+    for name, arm in experiment.arms.items():
+        if arm.system_prompt is not None:
+            yield Problem(
+                ("arms", name, "system_prompt"),
+                "plain text (generator.chat: false) has no place for it; put its words into the prompts or a prefix",
+            )
+    if isinstance(experiment.prompts, Prompts) and experiment.prompts.messages is not None:
+        yield Problem(("prompts", "messages"), "conversations need generator.chat: true; plain text has no turns")
 
 
 def _unread(experiment: Experiment, backend: str) -> Iterator[Problem]:

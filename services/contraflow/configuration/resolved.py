@@ -9,7 +9,7 @@ import msgspec
 
 from contraflow.configuration.secrets import redacted
 from contraflow.configuration.typed import shown
-from contraflow.experiment import Experiment
+from contraflow.experiment import Experiment, Prompts
 from contraflow.pairs import BLOCK
 
 __all__ = ["Change", "Resolved", "changes", "difference", "resolve", "resumed", "tiers_apart"]
@@ -36,7 +36,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pairs`` is the budget of texts in pairs, None without a bound. ``warm_start`` (pairs) and ``epoch``
     (requests) are multiples of a block unless the budget is smaller than one; ``clusters_start`` is how many
-    clusters the warm start makes. ``greedy``: every draw of a prompt is the same text, so it is asked once.
+    clusters the warm start makes. ``draws`` is how often a prompt is asked at most, None without a bound; once if it is
+    ``greedy``: every draw is the same text.
     """
 
     experiment: Experiment
@@ -49,6 +50,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     clusters_start: int
     greedy: bool = False
+    draws: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """What a run's ``config.json`` keeps: JSON values, secrets redacted."""
@@ -65,7 +67,8 @@ def resolve(
     """
     sampling = experiment.sampling
     greedy = _greedy(experiment)
-    pairs = _pairs(experiment, prompts if greedy else stored)
+    draws = 1 if greedy else _draws(experiment)
+    pairs = _pairs(experiment, stored if stored is not None or draws is None else draws * prompts)
     warm_start = _warm_start(sampling.warm_start, pairs)
     auto_epoch, auto_in_flight = _AUTO.get(experiment.generator.backend, (_half(generator_batch), 4))
     start = warm_start // 3 if experiment.clusters.start == "auto" else experiment.clusters.start
@@ -80,6 +83,7 @@ def resolve(
         in_flight=auto_in_flight if sampling.in_flight == "auto" else sampling.in_flight,
         clusters_start=max(1, min(start, warm_start, experiment.clusters.max)),
         greedy=greedy,
+        draws=draws,
     )
 
 
@@ -99,6 +103,10 @@ def _greedy(experiment: Experiment) -> bool:
         arm.sampling.get("temperature", default) == 0 or arm.sampling.get("top_k") == 1
         for arm in experiment.arms.values()
     )
+
+
+def _draws(experiment: Experiment) -> int | None:
+    return experiment.prompts.draws if isinstance(experiment.prompts, Prompts) else None
 
 
 def _pairs(experiment: Experiment, most: int | None) -> int | None:

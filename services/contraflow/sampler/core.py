@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from contraflow.errors import FormatTooNew
-from contraflow.events import Message, Origin, Reason, Region, Regions, Request, Steering, request_id
+from contraflow.events import Origin, Reason, Region, Regions, Request, Steering, request_id
 from contraflow.prompts import Prompt
 from contraflow.sampler.pool import Pool, stream
 from contraflow.sampler.rules import RULES, RuleName
@@ -199,7 +199,7 @@ class Sampler:
             request_id=request_id(self.config.run, self.seq),
             prompt_id=asked.prompt_id,
             category=asked.category,
-            messages=(Message(role="user", content=asked.text),) if asked.text else (),
+            messages=asked.messages,
             draw=draw,
             seed=_seed(self.config.seed, self.seq),
             epoch=self.epoch,

@@ -1,0 +1,105 @@
+"""Loads a model of transformers with an arm's intervention in its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.experiment import Arm, Generator
+from contraflow.weights import ResolvedModel, fingerprint, resolve_model
+
+__all__ = ["Loaded", "context", "load"]
+
+
+class Loaded(NamedTuple):
+    """A model ready to decode, where it came from in words, and the fingerprint of it and its intervention."""
+
+    model: Any
+    tokenizer: Any
+    source: str
+    fingerprint: str
+
+
+def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
+    """The model of the arm ``name``, with its adapter merged.
+
+    :raises GeneratorError: if it is missing, its adapter does not fit, or answers of that length have no place in it.
+    :raises ConfigurationError: if a package is missing.
+    """
+    resolved = _resolved(name, arm, base_dir)
+    model, tokenizer = _pretrained(resolved, name, section)
+    mark = resolved.fingerprint
+    if section.max_tokens >= context(model):
+        raise GeneratorError(
+            f"generator.max_tokens: {section.max_tokens:,} leave no place for a prompt in the {context(model):,} tokens "
+            f"that the model of arms.{name} takes; lower it"
+        )
+    if arm.lora is not None:
+        folder = base_dir / arm.lora
+        model = _with_adapter(model, folder, name, arm)
+        mark += f"+{fingerprint(folder.name, folder)}"
+    # peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states
+    # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
+    model.requires_grad_(True)
+    return Loaded(model.to(_device(section)).eval(), tokenizer, resolved.source, mark)
+
+
+def context(model: Any) -> int:
+    """How many tokens the model takes, prompt and answer together."""
+    config = model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+
+def _resolved(name: str, arm: Arm, base_dir: Path) -> ResolvedModel:
+    # a folder is meant relative to the experiment file
+    local = base_dir / (arm.model or "")
+    model = str(local) if arm.model and local.is_dir() else arm.model or ""
+    try:
+        return resolve_model(model, arm.revision)
+    except ConfigurationError as error:
+        raise GeneratorError(f"arms.{name}.model: {error}") from error
+
+
+def _pretrained(resolved: ResolvedModel, name: str, section: Generator) -> tuple[Any, Any]:
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise ConfigurationError(
+            f"generator.backend: transformers is not installed ({error}). Run `pip install 'contraflow[models]'`."
+        ) from error
+    dtype = getattr(torch, "bfloat16" if section.dtype == "auto" else section.dtype)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, padding_side="left")
+        model = AutoModelForCausalLM.from_pretrained(resolved.path, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise GeneratorError(
+            f"arms.{name}.model: {resolved.path} is no model that transformers can load: {error}"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def _device(section: Generator) -> str:
+    import torch
+
+    if section.device != "auto":
+        return section.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _with_adapter(model: Any, folder: Path, name: str, arm: Arm) -> Any:
+    from peft import PeftModel
+
+    field = f"arms.{name}.lora"
+    if not (folder / "adapter_config.json").is_file():
+        raise GeneratorError(f"{field}: there is no adapter in {folder} (no adapter_config.json); give its folder")
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        said = str(error).splitlines()[0]
+        raise GeneratorError(
+            f"{field}: the adapter in {folder} does not fit {arm.model!r}: {said}. Give the model that it was trained on."
+        ) from error
