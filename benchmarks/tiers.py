@@ -2,12 +2,12 @@
 
     python benchmarks/tiers.py                # 500 statements, 4 runs of each kind (some minutes)
     QUICK=1 python benchmarks/tiers.py        # fewer statements, one run
-    python benchmarks/tiers.py --pairs 100 200 300 --together 1
+    python benchmarks/tiers.py --pairs 100 300 500 --together 1
 
 A cheap judge is right of true statements at .75, a dear one at .90, both of false ones at .50; the dear one's calls cost 16
 times as much. The validator's core judges all statements on one stream of pairs, placebo and weights as in a run. Beside it:
-100 dear calls a statement, accepted by an exact binomial test at alpha. ``pairs`` is how many a tier may judge for one
-statement (100 is the default of an experiment).
+100 dear calls a statement, accepted by an exact binomial test at alpha. ``pairs`` is how many both tiers together may judge
+for one statement, and all that there are of it (300 is the default of an experiment with language models).
 
 A judge who is asked about the placebo may toss a coin, or say that neither text shows it; ``placebo`` says which. The second
 is cheaper: then each pick of the arm counts for the statement.
@@ -58,7 +58,7 @@ class Kind(NamedTuple):
 
     statements: int
     false: float
-    pairs: int = 100
+    pairs: int = 300
     together: int = 10_000
     recognised: float = FALSE
     neither: float = 0.0
@@ -66,7 +66,7 @@ class Kind(NamedTuple):
 
     @property
     def row(self) -> tuple[str, str, str]:
-        """False statements, pairs a tier, and what judges say of the placebo."""
+        """False statements, pairs a statement, and what judges say of the placebo."""
         return f"{self.false:.0%}", str(self.pairs), "neither" if self.neither else "a coin"
 
     @property
@@ -273,9 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, help="runs of each kind")
     parser.add_argument("--statements", type=int)
-    parser.add_argument(
-        "--pairs", type=int, nargs="+", default=[100, 200], help="that a tier may judge for a statement"
-    )
+    parser.add_argument("--pairs", type=int, nargs="+", default=[150, 300], help="that may be judged for a statement")
     parser.add_argument("--together", type=int, default=Kind(0, 0).together, help="statements written at one time")
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--json", action="store_true")

@@ -165,11 +165,11 @@ def regions(after: int, claims: Sequence[Claim]) -> Regions:
 async def judged(
     of: Statements, judges: Sequence[Judge], config: ValidatorConfig, kind: type[Validator] = Validator
 ) -> Step:
-    """Everything that a validator says of the statements, each given as many fresh pairs as its tiers may judge."""
+    """Everything that a validator says of the statements, each given as many fresh pairs as may be judged for it."""
     validator, claims, steps, seq = kind(config, judges), [], [], 0
     for wave in of.waves():
         claims += [claim(cluster, seq + WRITTEN_FROM * len(wave)) for cluster in wave]
-        rounds = WRITTEN_FROM + config.pairs * len(judges)
+        rounds = WRITTEN_FROM + config.pairs
         pairs = [pair(seq + i + 1, wave[i % len(wave)]) for i in range(rounds * len(wave))]
         seq += len(pairs)
         steps.append(await validator.advance(pairs, regions(seq, claims)))

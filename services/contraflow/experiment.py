@@ -196,14 +196,15 @@ class Tier(_Section, frozen=True):
 class Validation(_Section, frozen=True):
     """The tiers that judge statements, cheap first. ``borderline`` scores go on to the next tier.
 
-    ``author`` writes the statements: keywords, or the name of a tier whose language model does.
+    ``author`` writes the statements: keywords, or the name of a tier whose language model does. ``pairs`` is how many fresh
+    pairs all tiers together may judge for one statement (auto: 100, or 300 with a language model among the tiers).
     """
 
     tiers: tuple[str | dict[str, Any], ...] = ("keywords", "embedding")
     author: str = "keywords"
     min_accuracy: Annotated[float, msgspec.Meta(gt=0.5, lt=1.0)] = 0.7
     borderline: tuple[Share, Share] = (0.4, 0.6)
-    pairs: Positive = 100
+    pairs: Positive | Auto = "auto"
 
 
 class Kafka(_Section, frozen=True):

@@ -15,6 +15,7 @@ from contraflow.asked import Asked, pool_of
 from contraflow.clusterer.core import ClustererConfig
 from contraflow.clusterer.service import ClustererService
 from contraflow.configuration import Resolved
+from contraflow.configuration.tiers import judged_pairs
 from contraflow.decoder.generator import Generator, build
 from contraflow.decoder.metered import MeteredGenerator
 from contraflow.decoder.replay import ReplayGenerator
@@ -182,6 +183,7 @@ class Ring:
             seed=experiment.seed,
             stop={name: value for name in _CRITERIA if (value := getattr(experiment.stop, name)) is not None},
             explore_population=getattr(pool_of(resolved, self._asked), "explore_population", None),
+            confirm=judged_pairs(experiment.validation),
         )
         return ClustererService(self._log_of("clusterer"), self.wire, config, self.drain)
 
@@ -201,7 +203,7 @@ class Ring:
             alpha=experiment.alpha,
             min_accuracy=experiment.validation.min_accuracy,
             borderline=experiment.validation.borderline,
-            pairs=experiment.validation.pairs,
+            pairs=judged_pairs(experiment.validation),
             seed=experiment.seed,
             held_out=self._asked.held_out is not None and bool(self._asked.held_out.any()),
         )

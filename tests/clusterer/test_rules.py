@@ -12,7 +12,7 @@ import pytest
 
 from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
 from contraflow.errors import FormatTooNew
-from contraflow.events import Assignment, Claim, Cluster, ClusterState, Origin, encode
+from contraflow.events import Assignment, Claim, Cluster, ClusterState, Origin, Reason, encode
 from contraflow.pairs import BLOCK, Pair
 from contraflow.statistics.eprocess import log_e_scalar
 from worlds.mixture import MixtureWorld, Plant, UniformStream
@@ -81,6 +81,25 @@ def test_no_founder_and_no_pair_before_birth_is_counted(run: Run) -> None:
     for cluster in run.last.values():
         comparison = cluster.comparisons["tuned"]
         assert (comparison.n, comparison.s) == counted(run.assignments, cluster, cluster.after_seq)
+
+
+def test_a_claim_is_confirmed_until_as_many_discordant_pairs_after_it_as_asked_for() -> None:
+    for confirm in (20, 60):
+        run = Run(confirm=confirm)
+        open_, over = set(), set()
+        for step in run.steps:
+            for region in step.regions.regions if step.regions else ():
+                if region.reason is Reason.CONFIRM:
+                    assert 0 < region.needed <= confirm
+                    open_.add(region.cluster_id)
+        last = run.steps[-1].regions
+        assert last is not None
+        for claim in last.claims:
+            after = counted(run.assignments, run.last[claim.cluster_id], 10**9)[0] - claim.n
+            if after >= confirm:
+                over.add(claim.cluster_id)
+        assert open_ & over, "some were confirmed to the end"
+        assert not {r.cluster_id for r in last.regions if r.reason is Reason.CONFIRM} & over
 
 
 def test_nothing_is_assigned_to_a_cluster_before_its_birth(run: Run) -> None:

@@ -43,7 +43,7 @@ async def test_a_statement_that_was_not_accepted_helps_no_other_to_be() -> None:
 async def test_a_verdict_costs_what_its_calls_do_the_placebos_too() -> None:
     of = Statements(6, 0.5)
     judges = [of.judge("cheap", 1, 0.75), of.judge("dear", 16, 0.9)]
-    step = await judged(of, judges, ValidatorConfig(ARMS, "base", pairs=60))
+    step = await judged(of, judges, ValidatorConfig(ARMS, "base", pairs=120))
     last = {verdict.hypothesis_id: verdict for verdict in step.verdicts}
     assert {j.placebo for j in step.judgments} == {False, True}
     for verdict in last.values():
@@ -52,7 +52,7 @@ async def test_a_verdict_costs_what_its_calls_do_the_placebos_too() -> None:
 
 @pytest.mark.parametrize("false", [0.5, 0.9])
 def test_tiers_cost_a_tenth_of_dear_calls_and_find_what_those_find(false: float) -> None:
-    kind = Kind(60, false, pairs=200)
+    kind = Kind(60, false)
     found = Summary(kind, [run(kind, 0)])
     assert found.missed() == []
     assert found.power(found.reference) > 0.95  # so that equal power is some power

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -209,7 +210,7 @@ class Undecided:
 
 
 async def test_a_tier_that_cannot_tell_hands_on_to_the_next_with_fresh_pairs() -> None:
-    step = await judged(validator([Undecided(), KeywordJudge()], pairs=20), pairs(200), [64])
+    step = await judged(validator([Undecided(), KeywordJudge()]), pairs(200), [64])
     by_tier = {
         name: {j.seq for j in step.judgments if j.tier == name and not j.placebo and not j.elsewhere}
         for name in ("undecided", "keywords")
@@ -220,6 +221,28 @@ async def test_a_tier_that_cannot_tell_hands_on_to_the_next_with_fresh_pairs() -
     assert verdict(step).status is VerdictStatus.ACCEPTED
     assert [t.tier for t in verdict(step).tiers] == ["undecided", "keywords"]
     assert verdict(step).ties == 20
+
+
+async def test_a_tier_leaves_a_fifth_of_the_pairs_to_each_tier_after_it() -> None:
+    judges = [KeywordJudge(), Named("second"), Named("third")]
+    step = await judged(validator(judges, alpha=1e-30, pairs=50), pairs(200), [64])
+    used = Counter(j.tier for j in step.judgments if not j.placebo and not j.elsewhere)
+    assert used == {"keywords": 30, "second": 10, "third": 10}
+    assert verdict(step).status is VerdictStatus.UNDECIDED
+    assert verdict(step).reason == "all 50 pairs for it are judged, and the evidence settled nothing"
+
+
+class Named(KeywordJudge):
+    """The keyword judge under another name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+async def test_a_last_tier_that_always_ties_is_asked_about_all_pairs_and_leaves_the_statement_undecided() -> None:
+    step = await judged(validator([Undecided()], pairs=30), pairs(200), [64])
+    assert verdict(step).status is VerdictStatus.UNDECIDED
+    assert (verdict(step).n, verdict(step).ties, verdict(step).log_e) == (0, 30, 0.0)
 
 
 async def test_what_the_run_ends_before_is_undecided_and_says_so() -> None:

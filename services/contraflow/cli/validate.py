@@ -78,6 +78,7 @@ def _experiment(texts: Path, arms: list[str], overrides: tuple[str, ...]) -> Exp
 
 
 async def _judge(experiment: Experiment, hypotheses: Path) -> Judged:
+    from contraflow.configuration.tiers import judged_pairs
     from contraflow.decoder.replay import ReplayTexts
     from contraflow.embedder import encoder
     from contraflow.embedder.batcher import open_batcher
@@ -90,8 +91,9 @@ async def _judge(experiment: Experiment, hypotheses: Path) -> Judged:
     assert experiment.replay is not None
     stored = await anyio.to_thread.run_sync(ReplayTexts.load, experiment.replay, arms, Path())
     pairs = alone.pairs_of(stored, arms, experiment.seed)
+    most = judged_pairs(asked, free=len(pairs))
     config = ValidatorConfig(
-        arms, reference, experiment.alpha, asked.min_accuracy, asked.borderline, asked.pairs, experiment.seed
+        arms, reference, experiment.alpha, asked.min_accuracy, asked.borderline, most, experiment.seed
     )
     folder = Path(experiment.embedder.cache) if experiment.embedder.cache else None
     cache = await anyio.to_thread.run_sync(lambda: EmbeddingCache(encoder.build(experiment.embedder), folder))

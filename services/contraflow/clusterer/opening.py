@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BOUNDARY", "open_regions"]
 
-CONFIRM = 100
-"""Discordant pairs after a claim that are asked for, to judge its statement."""
 BOUNDARY = 16
 THIN = 3
 
@@ -69,7 +67,7 @@ def _likely(core: Clusterer, slots: NDArray[np.int64]) -> tuple[NDArray[np.float
 def _confirm(core: Clusterer, slot: int, j: int) -> Region | None:
     """Fresh pairs of a claim."""
     ledger = core.ledger
-    left = CONFIRM - int(ledger.n[slot, j] - ledger.claimed_n[slot, j])
+    left = core.config.confirm - int(ledger.n[slot, j] - ledger.claimed_n[slot, j])
     x = int(2 * ledger.claimed_s[slot, j] > ledger.claimed_n[slot, j])
     return _region(core, slot, j, x, Reason.CONFIRM, (1.0, 1.0), left, set())
 

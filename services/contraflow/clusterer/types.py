@@ -16,7 +16,8 @@ class ClustererConfig:
     """``warm_start`` and ``epoch`` count pairs, in multiples of 32; ``start`` clusters are made from the warm start.
 
     ``stop`` gives the targets of named stopping criteria. ``explore_population``, for replayed texts, is how many
-    (prompt, draw)s there are to explore without replacement.
+    (prompt, draw)s there are to explore without replacement. ``confirm`` is how many discordant pairs after a claim are
+    asked for, to judge its statement.
     """
 
     arms: tuple[str, ...]
@@ -30,6 +31,7 @@ class ClustererConfig:
     seed: int = 0
     stop: Mapping[str, float] = field(default_factory=dict)
     explore_population: int | None = None
+    confirm: int = 100
 
 
 class Step(NamedTuple):

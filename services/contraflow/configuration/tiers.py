@@ -10,10 +10,10 @@ import msgspec
 
 from contraflow.configuration.source import Keys
 from contraflow.configuration.typed import Problem, nearest, shown, typed
-from contraflow.experiment import Tier
+from contraflow.experiment import Tier, Validation
 from contraflow.llm.prices import AS_OF, Price, known, models
 
-__all__ = ["FREE", "KEYWORDS", "PROVIDERS", "LLMTier", "problems_of_tiers", "read_tiers"]
+__all__ = ["FREE", "KEYWORDS", "PROVIDERS", "LLMTier", "judged_pairs", "problems_of_tiers", "read_tiers"]
 
 KEYWORDS = "keywords"
 FREE = (KEYWORDS, "embedding")
@@ -27,6 +27,7 @@ _ALIASES = {
 }
 """Names for the models that Google's own ``-latest`` meant when the table of prices was made; theirs move, these do not."""
 _REFERENCE = re.compile(r"\$\{\w+\}|env:\w+")
+_FREE_PAIRS, _PAID_PAIRS = 100, 300
 _ANSWER = 64
 """Tokens of an answer, which takes about ten."""
 
@@ -47,6 +48,16 @@ class LLMTier(NamedTuple):
     def field(self) -> str:
         """Where it stands, in messages."""
         return ".".join(self.keys)
+
+
+def judged_pairs(validation: Validation, free: int = _FREE_PAIRS) -> int:
+    """How many pairs may be judged for one statement; auto: ``free`` where no tier is a language model, else more.
+
+    With a placebo that is a coin to its judges, a cheap model needs more pairs than the free tiers' to settle most statements.
+    """
+    if validation.pairs != "auto":
+        return validation.pairs
+    return free if all(isinstance(tier, str) for tier in validation.tiers) else _PAID_PAIRS
 
 
 def problems_of_tiers(entries: Sequence[object]) -> list[Problem]:

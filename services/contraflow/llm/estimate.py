@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from contraflow.configuration.tiers import LLMTier, read_tiers
+from contraflow.configuration.tiers import LLMTier, judged_pairs, read_tiers
 from contraflow.experiment import Experiment
 from contraflow.llm import gemini, openai
 from contraflow.llm.prices import PICO
 from contraflow.validator.asking import BOTH_ORDERS
 from contraflow.validator.core import ELSEWHERE
+from contraflow.validator.docket import until
 from contraflow.validator.writing import NEAR, TEXTS, as_author
 
 __all__ = ["Estimate", "estimates"]
@@ -54,9 +55,10 @@ def estimates(experiment: Experiment) -> Iterator[Estimate]:
     Each pair may be judged under the statement and under its placebo, some in both orders; then there are the pairs of other
     clusters, and what the author is shown. Most statements are settled long before.
     """
-    pairs = experiment.validation.pairs
-    for tier in read_tiers(experiment.validation.tiers)[0]:
+    most_pairs, tiers = judged_pairs(experiment.validation), read_tiers(experiment.validation.tiers)[0]
+    for i, tier in enumerate(tiers):
         if isinstance(tier, LLMTier):
+            pairs = until(i, len(tiers), most_pairs)
             shown = 2 * TEXTS + NEAR if tier.name == experiment.validation.author else 0
             texts = 2 * (pairs + ELSEWHERE) + shown
             usual = _dollars(experiment, tier, 2 * pairs + round(BOTH_ORDERS * pairs) + ELSEWHERE, _ANSWER, shown)

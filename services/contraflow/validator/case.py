@@ -101,6 +101,16 @@ class Case(msgspec.Struct):
         return len(self.tallies) - 1
 
     @property
+    def main_tier(self) -> int:
+        """The tier that gave most of the answers that were no ties; the cheaper of two."""
+        return max(range(len(self.tallies)), key=lambda tier: (self.tallies[tier].n, -tier))
+
+    @property
+    def calls(self) -> int:
+        """Pairs judged, over all tiers."""
+        return sum(tally.calls for tally in self.tallies)
+
+    @property
     def n(self) -> int:
         """Answers that were no ties, over all tiers."""
         return sum(tally.n for tally in self.tallies)

@@ -11,9 +11,19 @@ from contraflow.statistics.ebh import statement_weight, weighted_ebh
 from contraflow.validator.case import REJECT, Case, Tally
 from contraflow.validator.types import ValidatorConfig
 
-__all__ = ["Docket"]
+__all__ = ["Docket", "until"]
 
 Key = tuple[int, str]
+
+LEFT = 1 / 5
+"""The share of a statement's pairs that a tier leaves to each tier after it."""
+ALIKE = 20
+"""A tier that finds so many pairs alike, and no other before, hands the statement on."""
+
+
+def until(tier: int, tiers: int, pairs: int) -> int:
+    """How many of a statement's ``pairs`` may be judged by the time that ``tier`` (0, 1, ...) of so many ends."""
+    return pairs - int(pairs * min(LEFT, 1 / tiers)) * (tiers - tier - 1)
 
 
 class Docket:
@@ -65,7 +75,7 @@ class Docket:
 
     def decide(self, case: Case) -> None:
         """Settle the case or hand it on to the next tier, if its evidence says so; else it stays as it is."""
-        config, tally = self._config, case.tallies[-1]
+        config = self._config
         last = case.tier == len(self._tiers) - 1
         low, high = config.borderline
         borderline = low <= case.score(config.min_accuracy) <= high and not last
@@ -75,18 +85,24 @@ class Docket:
         elif case.log_e_reject(config.min_accuracy) >= REJECT:
             if not borderline:
                 return self.settle(case, VerdictStatus.REJECTED, f"judges agree less than {config.min_accuracy:.0%}")
-        elif tally.calls < config.pairs:
+        elif not self._spent(case):
             return None
-        if not last:
-            case.tallies.append(Tally(self._tiers[case.tier + 1]))
-        elif tally.calls >= config.pairs:
+        if case.calls >= config.pairs:
             self.settle(case, VerdictStatus.UNDECIDED, self._why_undecided(case))
+        elif not last:
+            case.tallies.append(Tally(self._tiers[case.tier + 1]))
         return None
+
+    def _spent(self, case: Case) -> bool:
+        """Whether the tier that judges now has had its pairs, or sees nothing in them where another could."""
+        tally, tiers = case.tallies[-1], len(self._tiers)
+        blind = tally.n == 0 and tally.ties >= ALIKE and case.tier < tiers - 1
+        return blind or case.calls >= until(case.tier, tiers, self._config.pairs)
 
     def _why_undecided(self, case: Case) -> str:
         if case.placebo_due and case.placebo is not None:
             return "not specific: a statement about another cluster is preferred about as often"
-        return f"every tier judged its {self._config.pairs} pairs, and the evidence settled nothing"
+        return f"all {self._config.pairs} pairs for it are judged, and the evidence settled nothing"
 
     def settle(self, case: Case, status: VerdictStatus, reason: str) -> None:
         """Nothing more is asked about the case."""
@@ -100,8 +116,7 @@ class Docket:
 
     def room(self, case: Case) -> int:
         """How many pairs may still be judged for the case, those that wait included."""
-        left = len(self._tiers) - case.tier - 1
-        return self._config.pairs * (left + 1) - case.tallies[-1].calls if case.tallies else 0
+        return self._config.pairs - case.calls if case.tallies else 0
 
     def verdict(self, case: Case) -> Verdict:
         """The case as it stands, in a new version."""

@@ -162,7 +162,7 @@ class Judging:
             assert isinstance(asked, Asked)
             case.judged.append((case.pending.pop(0), case.tier, asked.x))
             case.tallies[-1].count(asked.x)
-            self._note(case, asked, judgments)
+            self._note(case, case.tier, asked, judgments)
             case.placebo_due = case.placebo_due or self._docket.passes(case, case.log_e)
         if case.behind:
             await self._count_placebo(case, judgments)
@@ -189,21 +189,22 @@ class Judging:
         assert placebo is not None
         due = case.judged[len(case.placebo_x) :]
         asks = [self._ask(case, placebo, seq, tier, placebo=True) for seq, tier, _ in due]
-        for asked in await _all(asks):
+        for (_, tier, _), asked in zip(due, await _all(asks), strict=False):
             case.placebo_x.append(asked.x)
-            self._note(case, asked, judgments)
+            self._note(case, tier, asked, judgments)
 
     async def _count_elsewhere(self, case: Case, judgments: list[Judgment]) -> None:
-        """The accepted statement on pairs of other clusters; where its judge is away, generality is not known."""
-        asks = [self._ask(case, case.statement, seq, case.tier, elsewhere=True) for seq in case.elsewhere]
+        """The accepted statement on pairs of other clusters, by the tier that judged most; nothing where that is away."""
+        tier = case.main_tier
+        asks = [self._ask(case, case.statement, seq, tier, elsewhere=True) for seq in case.elsewhere]
         with contextlib.suppress(JudgeAway):
             for asked in await _all(asks):
                 case.elsewhere_x.append(asked.x)
-                self._note(case, asked, judgments)
+                self._note(case, tier, asked, judgments)
 
-    def _note(self, case: Case, asked: Asked, judgments: list[Judgment]) -> None:
-        case.tallies[-1].unparsable += asked.unparsable
-        case.tallies[-1].cost += sum(judgment.price for judgment in asked.judgments)
+    def _note(self, case: Case, tier: int, asked: Asked, judgments: list[Judgment]) -> None:
+        case.tallies[tier].unparsable += asked.unparsable
+        case.tallies[tier].cost += sum(judgment.price for judgment in asked.judgments)
         judgments.extend(asked.judgments)
 
 

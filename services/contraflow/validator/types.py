@@ -28,7 +28,7 @@ Choice = Literal["first", "second", "both", "neither", "unparsable"]
 
 @dataclass(frozen=True, slots=True)
 class ValidatorConfig:
-    """``pairs`` is how many pairs a tier may judge for one statement; ``borderline`` scores go on to the next tier.
+    """``pairs`` is how many pairs all tiers together may judge for one statement; ``borderline`` scores go on to the next.
 
     With ``held_out`` (replayed texts) the pairs asked to confirm come from prompts that are asked for nothing else:
     statements are judged on those alone, and written from the others.

@@ -12,7 +12,7 @@ import pytest
 
 import contraflow
 from contraflow.configuration import experiment_from, load_experiment
-from contraflow.configuration.tiers import LLMTier, read_tiers
+from contraflow.configuration.tiers import LLMTier, judged_pairs, read_tiers
 from contraflow.errors import ConfigurationError, FormatTooNew, LogError
 from contraflow.llm.opening import check, open_clients, provider_of
 from contraflow.llm.prices import PICO, Price, known, models, pico
@@ -98,6 +98,17 @@ def test_a_price_in_the_file_comes_before_the_table_and_zero_is_a_price() -> Non
     assert read({"openai": "gpt-4.1-nano"}).price == Price(100_000, 400_000)
     assert read({"openai": {"model": "gpt-4.1-nano", "price": [0.2, 0.8]}}).price == Price(200_000, 800_000)
     assert read({"openai": {"model": "gpt-4.1-nano", "price": [0, 0]}}).price == Price(0, 0)
+
+
+def test_a_language_model_among_the_tiers_has_more_pairs_unless_the_experiment_says_how_many(
+    experiment: Callable[..., dict[str, Any]],
+) -> None:
+    def pairs(**validation: object) -> int:
+        return judged_pairs(experiment_from(experiment(validation=validation)).validation)
+
+    assert pairs(tiers=["keywords"]) == 100
+    assert pairs(tiers=["keywords", {"openai": "gpt-4.1"}]) == 300
+    assert pairs(tiers=["keywords", {"openai": "gpt-4.1"}], pairs=7) == 7
 
 
 def test_a_name_of_ours_stands_for_one_model_of_the_vendor() -> None:
