@@ -14,7 +14,7 @@ is cheaper: then each pick of the arm counts for the statement.
 
 Then every statement is false, and the judges recognise the intervened arm under any statement at .80: with the placebo; with
 the placebo switched off, here and nowhere else; and with judges who recognise the arm, but admit of a part of the pairs that
-neither text shows the placebo. Those are not caught.
+neither text shows the placebo. The larger that part, the fewer of those are caught.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ RATIOS = (4, 8, 16, 32)
 CALLS = 100
 """Dear calls a statement that the tiers are compared with."""
 RECOGNISED = 0.8
-SHY = 0.25
-"""How often such a judge sees that neither text shows the placebo: what the placebo is no help against."""
+SHY = (0.25, 0.5, 0.75)
+"""How often such a judge may say that neither text shows the placebo: the more often, the less the placebo is a help."""
 ALPHA = 0.05
 CHEAPER, WITHIN = 10.0, 0.02
 """The bars: how many times cheaper, and how much power may be lost."""
@@ -288,14 +288,14 @@ def main() -> None:
     ]
     console.print(f"{runs} x {count} statements of each kind")
     found = money(summaries(money_kinds, runs), console)
-    few = Kind(10 if options.quick else 50, 1.0, recognised=RECOGNISED)
+    few = Kind(10 if options.quick else 20, 1.0, recognised=RECOGNISED)
     placebos = {
         "on": few,
         "off": few._replace(placebo=False),
-        f"on, neither shows it in {SHY:.0%}": few._replace(neither=SHY),
+        **{f"on, neither shows it in {shy:.0%}": few._replace(neither=shy) for shy in SHY},
     }
     console.print()
-    found |= specific(dict(zip(placebos, summaries(list(placebos.values()), 10 * runs), strict=True)), console)
+    found |= specific(dict(zip(placebos, summaries(list(placebos.values()), 5 * runs), strict=True)), console)
     if options.json:
         print(json.dumps(found))
 

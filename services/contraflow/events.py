@@ -392,7 +392,10 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     """What the judges settled about a hypothesis, with the controls beside it.
 
     ``elsewhere_n`` and ``elsewhere_s`` are of pairs from other clusters: does an accepted statement hold there too?
-    Where ``placebo_ties`` are many the control is weak: a judge that sees no placebo anywhere is not tested by it.
+    ``placebo_n`` pairs are those on which exactly one of statement and placebo picked the named arm, ``placebo_s`` of them the
+    statement. The placebo by itself was ``placebo_answered`` without a tie, ``placebo_named`` times for the named arm; where
+    that shows that judges find the arm under the placebo too, ``placebo_n`` has no pair with a tie. Where ``placebo_ties`` are
+    many the control is weak: a judge that sees no placebo anywhere is not tested by it.
     """
 
     hypothesis_id: str
@@ -411,6 +414,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     placebo_n: int = 0
     placebo_s: int = 0
     placebo_ties: int = 0
+    placebo_answered: int = 0
+    placebo_named: int = 0
     placebo_log_e: float = 0.0
     bag_of_words: float | None = None
     elsewhere_n: int = 0

@@ -109,7 +109,8 @@ def _lines(trial: Trial) -> list[str]:
             lines.append(
                 f"placebo “{verdict.placebo_statement}”: preferred over it on {verdict.placebo_n - verdict.placebo_s} of "
                 f"the {verdict.placebo_n} pairs where exactly one was picked, log E {verdict.placebo_log_e:.2f} "
-                f"({verdict.placebo_ties} ties of the placebo: a judge that sees it nowhere is not tested by it)"
+                f"(by itself it was picked for the named arm {verdict.placebo_named} times of {verdict.placebo_answered}, with "
+                f"{verdict.placebo_ties} ties: a judge that sees it nowhere is not tested by it)"
             )
         if verdict.elsewhere_n:
             lines.append(

@@ -10,9 +10,9 @@ from contraflow.events import Hypothesis, TierResult, VerdictStatus
 from contraflow.statistics.statement import log_e_accept, log_e_reject, score
 from contraflow.validator.types import Statement
 
-__all__ = ["REJECT", "Case", "Tally"]
+__all__ = ["RECOGNISED", "REJECT", "Case", "Tally"]
 
-REJECT = math.log(20)
+REJECT = RECOGNISED = math.log(20)
 
 
 class Tally(msgspec.Struct):
@@ -134,10 +134,23 @@ class Case(msgspec.Struct):
         return score(self.tallies[-1].n, self.tallies[-1].s, min_accuracy)
 
     @property
+    def placebo_picks(self) -> tuple[int, int]:
+        """The placebo's answers that were no ties, and how many of them picked the named arm."""
+        picks = [x for x in self.placebo_x if x is not None]
+        return len(picks), sum(picks)
+
+    @property
+    def recognised(self) -> bool:
+        """Whether judges are shown to pick the named arm under the placebo too: then no tie of theirs counts for anybody."""
+        return log_e_accept(*self.placebo_picks) >= RECOGNISED
+
+    @property
     def placebo_counts(self) -> tuple[int, int]:
         """Pairs on which exactly one of statement and placebo picked the named arm, and how many were the statement's."""
-        picked = [(mine == 1, other == 1) for (_, _, mine), other in zip(self.judged, self.placebo_x, strict=False)]
-        unequal = [mine for mine, other in picked if mine != other]
+        both = [(mine, other) for (_, _, mine), other in zip(self.judged, self.placebo_x, strict=False)]
+        if self.recognised:
+            both = [answers for answers in both if None not in answers]
+        unequal = [mine == 1 for mine, other in both if (mine == 1) != (other == 1)]
         return len(unequal), sum(unequal)
 
     @property

@@ -81,7 +81,7 @@ class Docket:
         borderline = low <= case.score(config.min_accuracy) <= high and not last
         if self.passes(case, self.effective(case)):
             if not borderline:
-                return self.settle(case, VerdictStatus.ACCEPTED, "statement and placebo control passed")
+                return self.settle(case, VerdictStatus.ACCEPTED, _why_accepted(case))
         elif case.log_e_reject(config.min_accuracy) >= REJECT:
             if not borderline:
                 return self.settle(case, VerdictStatus.REJECTED, f"judges agree less than {config.min_accuracy:.0%}")
@@ -101,7 +101,9 @@ class Docket:
 
     def _why_undecided(self, case: Case) -> str:
         if case.placebo_due and case.placebo is not None:
-            return "not specific: a statement about another cluster is preferred about as often"
+            answered, named = case.placebo_picks
+            also = f"; it is found in the same arm {named} times of {answered}" if case.recognised else ""
+            return f"not specific: a statement about another cluster is preferred about as often{also}"
         return f"all {self._config.pairs} pairs for it are judged, and the evidence settled nothing"
 
     def settle(self, case: Case, status: VerdictStatus, reason: str) -> None:
@@ -140,6 +142,8 @@ class Docket:
             placebo_n=n,
             placebo_s=s,
             placebo_ties=sum(x is None for x in case.placebo_x),
+            placebo_answered=case.placebo_picks[0],
+            placebo_named=case.placebo_picks[1],
             placebo_log_e=case.placebo_log_e,
             bag_of_words=case.words_alone,
             elsewhere_n=sum(x is not None for x in case.elsewhere_x),
@@ -163,3 +167,9 @@ class Docket:
             case = msgspec.msgpack.decode(parts[name], type=Case)
             self._cases[case.key], self._parts[case.key] = case, parts[name]
             self._keep(case)
+
+
+def _why_accepted(case: Case) -> str:
+    (answered, _), asked = case.placebo_picks, len(case.placebo_x)
+    weak = f", which tested little: the placebo was seen on {answered} of {asked} pairs" if 2 * answered < asked else ""
+    return f"statement and placebo control passed{weak}"
