@@ -16,11 +16,13 @@ __all__ = [
     "Does",
     "Stub",
     "answer",
+    "completes",
     "drip",
     "fails",
     "fenced",
     "hang",
     "malformed",
+    "models",
     "stub",
     "tell",
     "truncated",
@@ -57,6 +59,21 @@ def answer(
     """A well-formed reply in the dialect of the request, charged at ``tokens``."""
     make = _gemini if asked.gemini else _openai
     return Does(body=json.dumps(make([text], tokens, finish)).encode(), delay=delay)
+
+
+def models(*names: str, **details: Any) -> Does:
+    """The list of what a server has, in OpenAI's dialect."""
+    listed = [{"id": name, "object": "model", "created": 1, "owned_by": "stub", **details} for name in names]
+    return Does(body=json.dumps({"object": "list", "data": listed}).encode())
+
+
+def completes(asked: Asked, text: str, *, delay: float = 0.0, finish: str = "stop", **reply: Any) -> Does:
+    """What a model of OpenAI's dialect writes: in a chat, or behind a plain prompt."""
+    made = _openai([text], (9, len(text.split())), finish)
+    if "prompt" in asked.body:
+        made["object"] = "text_completion"
+        made["choices"] = [{"index": 0, "text": text, "finish_reason": finish}]
+    return Does(body=json.dumps({**made, "model": asked.body["model"], **reply}).encode(), delay=delay)
 
 
 def tell(asked: Asked, texts: list[str]) -> Does:
@@ -188,6 +205,8 @@ class Stub:
 def _user(body: dict[str, Any]) -> str:
     if "messages" in body:
         return str(body["messages"][-1]["content"])
+    if "prompt" in body:
+        return str(body["prompt"])
     contents = body.get("contents") or [{"parts": [{"text": ""}]}]
     return "".join(part.get("text", "") for part in contents[-1]["parts"])
 

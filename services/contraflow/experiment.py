@@ -28,6 +28,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Auto = Literal["auto"]
 Words = Annotated[str, msgspec.Meta(min_length=1, description="text, not empty")]
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Blocks = Annotated[int, msgspec.Meta(ge=32, multiple_of=32)]
 ExperimentName = Annotated[
     str,
@@ -46,10 +48,13 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Arm(_Section, frozen=True):
     """A model, by what the intervention is.
 
+    ``base_url`` (openai only) is the server that has it, the vendor's own by default; ``key`` (openai only) is env:NAME.
     ``speed`` (scripted only) is simulated seconds a token; ``plants`` (scripted only) names its behaviours.
     """
 
     model: str | None = None
+    base_url: str | None = None
+    key: str | None = None
     revision: str | None = None
     lora: str | None = None
     system_prompt: str | None = None
@@ -61,12 +66,13 @@ class Arm(_Section, frozen=True):
 
 
 class Generator(_Section, frozen=True):
-    """What decodes. ``backend`` is ``transformers``, ``scripted``, ``replay`` or ``my_module:function``.
+    """What decodes. ``backend`` is ``transformers``, ``openai``, ``scripted``, ``replay`` or ``my_module:function``.
 
     Prompts go through the model's ``chat`` template, or are plain text. An answer ends before the first of the ``stop``
     strings, and has at least ``min_tokens``. ``thinking``: the markers between which a model thinks; it counts as tokens,
-    and is no part of the text. ``tries`` bounds how often a request is tried; ``world`` (scripted only) names a world, or
-    its YAML file.
+    and is no part of the text. ``tries`` bounds how often a request is tried; ``timeout`` (openai only) is seconds for a
+    call, ``patience`` for a try with its retries. ``options`` are the backend's own: fields of the request (openai).
+    ``world`` (scripted only) names a world, or its YAML file.
     """
 
     backend: str = "transformers"
@@ -82,6 +88,8 @@ class Generator(_Section, frozen=True):
     device: str = "auto"
     dtype: str = "auto"
     world: str = "kitchen"
+    timeout: Seconds = 300.0
+    patience: Seconds = 600.0
     options: dict[str, Any] = {}
 
 
@@ -164,10 +172,6 @@ class Stop(_Section, frozen=True):
     completeness: Share | None = None
     stability: Share | None = None
     decided: Share | None = None
-
-
-Dollars = Annotated[float, msgspec.Meta(ge=0)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Tier(_Section, frozen=True):

@@ -20,6 +20,7 @@ from rich.console import Console
 from contraflow.asked import Asked, asked_by
 from contraflow.conductor import conduct, fingerprint, refuse_a_taken_name
 from contraflow.configuration import Loaded, Resolved, resolve
+from contraflow.decoder.checking import check_arms
 from contraflow.errors import ContraflowError
 from contraflow.events import Control, ControlAction, decode
 from contraflow.llm.opening import check
@@ -77,6 +78,7 @@ async def execute(
     Every service runs in this process, with ``metrics`` served there, or, with ``command``, in one of its own.
     """
     check(loaded.experiment.validation.tiers)
+    check_arms(loaded.experiment, loaded.base_dir)
     asked, resolved = await prepare(loaded)
     known = {folder.run for folder in list_runs(runs)}
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)

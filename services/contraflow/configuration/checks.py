@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from contraflow.configuration.servers import problems_of_servers
 from contraflow.configuration.tiers import KEYWORDS, LLMTier, problems_of_tiers, read_tiers
 from contraflow.configuration.typed import Problem, nearest
 from contraflow.experiment import Arm, Experiment, Generator, Kafka, Prompts, Validation
 
 __all__ = ["problems_of"]
 
-_BACKENDS = ["transformers", "scripted", "replay"]
+_BACKENDS = ["transformers", "openai", "scripted", "replay"]
 _READ = {
     "transformers": ("model", "revision", "lora", "system_prompt", "prefix", "sampling"),
+    "openai": ("model", "base_url", "key", "system_prompt", "prefix", "sampling"),
     "scripted": ("plants", "speed"),
     "replay": (),
 }
 """What each backend reads of an arm. Anything else would compare a model with itself, and find nothing."""
 _DECODING = ("min_tokens", "chat", "stop", "thinking")
-_SAMPLING = ("temperature", "top_p", "top_k")
+_SAMPLING = {
+    "transformers": ("temperature", "top_p", "top_k"),
+    "openai": (
+        *("temperature", "top_p", "top_k", "min_p"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty"),
+    ),
+}
 
 
 def problems_of(experiment: Experiment) -> Iterator[Problem]:
@@ -72,9 +80,12 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
         )
     if backend in _READ:
         yield from _unread(experiment, backend)
-    if backend == "transformers":
+    if backend in _SAMPLING:
+        what = "name" if backend == "openai" else "name or folder"
         for name in (name for name, arm in experiment.arms.items() if arm.model is None):
-            yield Problem(("arms", name, "model"), "missing; the transformers backend needs a model's name or folder")
+            yield Problem(("arms", name, "model"), f"missing; the {backend} backend needs a model's {what}")
+    if backend == "openai":
+        yield from problems_of_servers(experiment)
     if backend == "replay":
         yield from _replay(experiment)
     elif experiment.replay is not None:
@@ -107,10 +118,10 @@ def _unread(experiment: Experiment, backend: str) -> Iterator[Problem]:
             if getattr(arm, field) != getattr(nothing, field) and field not in _READ[backend]:
                 said = ", ".join(_READ[backend]) or "nothing"
                 yield Problem(("arms", name, field), f"the {backend} backend does not read it (it reads {said})")
-        for key in arm.sampling if backend == "transformers" else ():
-            if key not in _SAMPLING:
-                guess = nearest(key, list(_SAMPLING))
-                yield Problem(("arms", name, "sampling", key), f"unknown{guess} Valid: {', '.join(_SAMPLING)}.")
+        valid = _SAMPLING.get(backend, ())
+        for key in (key for key in arm.sampling if valid and key not in valid):
+            guess = nearest(key, list(valid))
+            yield Problem(("arms", name, "sampling", key), f"unknown{guess} Valid: {', '.join(valid)}.")
 
 
 def _replay(experiment: Experiment) -> Iterator[Problem]:

@@ -159,7 +159,10 @@ def _compared(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tiers_apart(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """The experiment with the budgets of its tiers among the budgets, and without what changes no answer of a tier."""
+    """The experiment with the budgets of its tiers among the budgets, and without what changes no answer.
+
+    That is how a server is asked, whether it judges or decodes.
+    """
     validation = experiment.get("validation") or {}
     budgets, tiers = dict(experiment.get("budget") or {}), []
     for i, tier in enumerate(validation.get("tiers") or ()):
@@ -167,7 +170,10 @@ def tiers_apart(experiment: Mapping[str, Any]) -> dict[str, Any]:
             tier = {name: _asked_of(settings) for name, settings in tier.items()}
             budgets[f"tier {i + 1}"] = next((settings.pop("budget", None) for settings in tier.values()), None)
         tiers.append(tier)
-    return {**experiment, "budget": budgets, "validation": {**validation, "tiers": tiers}}
+    arms = {name: _asked_of(arm) for name, arm in (experiment.get("arms") or {}).items()}
+    generator = _asked_of(experiment.get("generator") or {})
+    validation = {**validation, "tiers": tiers}
+    return {**experiment, "arms": arms, "generator": generator, "budget": budgets, "validation": validation}
 
 
 def _asked_of(settings: Any) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from contraflow.configuration.servers import problems_of_address
 from contraflow.configuration.source import Keys
 from contraflow.configuration.typed import Problem, nearest, shown, typed
 from contraflow.experiment import Tier, Validation
@@ -26,7 +26,6 @@ _ALIASES = {
     "gemini-pro": "gemini-3.1-pro-preview",
 }
 """Names for the models that Google's own ``-latest`` meant when the table of prices was made; theirs move, these do not."""
-_REFERENCE = re.compile(r"\$\{\w+\}|env:\w+")
 _FREE_PAIRS, _PAID_PAIRS = 100, 300
 _ANSWER = 64
 """Tokens of an answer, which takes about ten."""
@@ -128,10 +127,7 @@ def _llm(entry: object, keys: Keys, problems: list[Problem]) -> LLMTier | None:
 def _problems(provider: str, tier: Tier, keys: Keys) -> Iterator[Problem]:
     if not tier.model:
         yield Problem((*keys, "model"), "missing; it needs the model's name")
-    if tier.key is not None and not _REFERENCE.fullmatch(tier.key):
-        yield Problem((*keys, "key"), "write env:NAME, where NAME is an environment variable that holds the key")
-    if tier.base_url is not None and not re.match(r"https?://[^/]", tier.base_url):
-        yield Problem((*keys, "base_url"), f'"{tier.base_url}" is no address; write http://host:port/v1 or https://...')
+    yield from problems_of_address(keys, tier.base_url, tier.key)
     if tier.structured != "schema" and provider != "openai":
         yield Problem((*keys, "structured"), "only read by openai; the others always hold answers to a schema")
     if tier.timeout > tier.patience:

@@ -88,11 +88,15 @@ def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
         from contraflow.decoder.transformers import TransformersGenerator
 
         return TransformersGenerator(arm, experiment.arms[arm], experiment.generator, base_dir)
+    if backend == "openai":
+        from contraflow.decoder.openai import OpenAIGenerator
+
+        return OpenAIGenerator(arm, experiment.arms[arm], experiment.generator)
     if ":" in backend:
         from contraflow.decoder.user import UserGenerator
 
         return UserGenerator(arm, backend, experiment.generator.batch, base_dir)
     raise ConfigurationError(
-        f"generator.backend: unknown backend {backend!r}; choose transformers, scripted, replay, or your own as "
+        f"generator.backend: unknown backend {backend!r}; choose transformers, openai, scripted, replay, or your own as "
         "my_module:function"
     )

@@ -11,18 +11,16 @@ from contraflow.runtime.clock import Clock
 
 __all__ = ["Concurrency"]
 
-_START = 4.0
-
 
 class Concurrency:
-    """Grows by one for each round of successes up to ``most``, halves when the provider asks to slow down.
+    """Grows from ``start`` by one for each round of successes up to ``most``; halves when asked to slow down.
 
     ``limit`` is what it stands at.
     """
 
-    def __init__(self, most: int, clock: Clock | None = None) -> None:
+    def __init__(self, most: int, clock: Clock | None = None, start: float = 4.0) -> None:
         self.most = most
-        self.limit = min(_START, float(most))
+        self.limit = min(start, float(most))
         self._clock = clock or Clock()
         self._in_flight = 0
         self._freed = anyio.Event()

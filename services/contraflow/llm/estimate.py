@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from contraflow.configuration.tiers import LLMTier, judged_pairs, read_tiers
 from contraflow.experiment import Experiment
-from contraflow.llm import gemini, openai
+from contraflow.llm import gemini, server
 from contraflow.llm.prices import PICO
 from contraflow.validator.asking import BOTH_ORDERS
 from contraflow.validator.core import ELSEWHERE
@@ -22,7 +22,7 @@ STATEMENTS = 20
 _QUESTION = 360
 """Tokens of a question without its texts."""
 _ANSWER = 12
-_VENDORS = {"gemini": gemini.URL, "google-generativeai": gemini.URL, "openai": openai.URL}
+_VENDORS = {"gemini": gemini.URL, "google-generativeai": gemini.URL, "openai": server.URL}
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 

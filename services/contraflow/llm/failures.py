@@ -6,11 +6,11 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from contraflow.llm.provider import Permanent, ProviderError, RateLimited, Refused, Transient
 
-__all__ = ["failure", "retry_after", "said"]
+__all__ = ["OF_A_TIER", "Advice", "failure", "retry_after", "said"]
 
 _LONGEST = 300
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached")
@@ -23,7 +23,22 @@ _BY_CONTENT = (
 )
 
 
-def failure(status: int, message: str, headers: Mapping[str, str], body: Any = None) -> ProviderError:
+class Advice(NamedTuple):
+    """What to do where no retry helps: if what is asked for is ``unknown``, and if the request is ``refused``."""
+
+    unknown: str
+    refused: str
+
+
+OF_A_TIER = Advice(
+    "Check the model's name and base_url under validation.tiers.",
+    "Check the tier's options under validation.tiers; a server without JSON schemas needs structured: json or none.",
+)
+
+
+def failure(
+    status: int, message: str, headers: Mapping[str, str], body: Any = None, advice: Advice = OF_A_TIER
+) -> ProviderError:
     """The error for a reply with this status; ``message`` must hold no key (see ``said``)."""
     what = f"{status}: {message}"
     if status == 429:
@@ -32,20 +47,17 @@ def failure(status: int, message: str, headers: Mapping[str, str], body: Any = N
         return RateLimited(what, retry_after(headers, body))
     if status in (408, 409, 425) or status >= 500:
         # a gateway that gave up waiting does not know what the model behind it went on to do
-        return Transient(what, billed=status in (502, 504), retry_after=retry_after(headers, body))
+        away = status in (502, 503, 504)
+        return Transient(what, billed=status in (502, 504), away=away, retry_after=retry_after(headers, body))
     if any(word in f"{message} {body}".lower() for word in _BY_CONTENT):
         return Refused(what, 0, 0)
-    return Permanent(f"{what}. {_advice(status, message)}")
+    return Permanent(f"{what}. {_advised(status, message, advice)}", of_request=status in (400, 413, 422))
 
 
-def _advice(status: int, message: str) -> str:
+def _advised(status: int, message: str, advice: Advice) -> str:
     if status in (401, 403) or "api key" in message.lower() or "api_key" in message.lower():
         return "Check the key in the environment variable, and that it may use this model."
-    if status == 404:
-        return "Check the model's name and base_url under validation.tiers."
-    return (
-        "Check the tier's options under validation.tiers; a server without JSON schemas needs structured: json or none."
-    )
+    return advice.unknown if status == 404 else advice.refused
 
 
 def retry_after(headers: Mapping[str, str], body: Any = None) -> float | None:

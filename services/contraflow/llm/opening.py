@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from hashlib import blake2b
@@ -13,10 +12,10 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
-from contraflow.configuration.secrets import secret
 from contraflow.configuration.tiers import LLMTier, read_tiers
 from contraflow.errors import ConfigurationError, LogError
 from contraflow.llm.client import Client, Model
+from contraflow.llm.keys import OPENAI, key_of
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.patience import Limits, Patience
 from contraflow.llm.provider import Provider
@@ -34,7 +33,7 @@ class _Needs(NamedTuple):
 _PROVIDERS = {
     "gemini": _Needs("google.genai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
     "google-generativeai": _Needs("google.generativeai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
-    "openai": _Needs("openai", ("OPENAI_API_KEY",)),
+    "openai": _Needs("openai", OPENAI),
 }
 _TAKEOVER = 10
 """Seconds that a process waits for the one that it replaces."""
@@ -154,20 +153,5 @@ def _missing(tier: LLMTier) -> Iterator[str]:
 
 
 def _key(tier: LLMTier) -> str | None:
-    settings, variables = tier.settings, _PROVIDERS[tier.provider].variables
-    if settings.key is None and settings.base_url is not None:
-        return None  # a vendor's key is not for another server, unless the experiment says so
-    try:
-        named = secret(settings.key) if settings.key is not None else None
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{tier.field}.key: {error}") from None
-    key = (named or next((value for name in variables if (value := os.environ.get(name))), "")).strip()
-    if not key:
-        raise ConfigurationError(
-            f"{tier.field}: no key; set {' or '.join(variables)}, or name another variable with key: env:NAME"
-        )
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ConfigurationError(
-            f"{tier.field}: the key holds characters that no key has; was it copied with its text?"
-        )
-    return key
+    settings = tier.settings
+    return key_of(tier.field, settings.key, settings.base_url, _PROVIDERS[tier.provider].variables)

@@ -28,13 +28,15 @@ _BACKOFF = wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)
 class Limits:
     """``timeout`` seconds for a call, ``total`` for a question with its retries.
 
-    ``tries`` bounds the calls that fail; being asked to slow down is no failure, and is bounded by time alone.
+    ``tries`` bounds the calls that fail; being asked to slow down is no failure, and is bounded by time alone. There are
+    ``start`` calls at once in the beginning, and up to ``concurrency``.
     """
 
     timeout: float = 30.0
     total: float = 120.0
     tries: int = 6
     concurrency: int = 16
+    start: float = 4.0
 
 
 class Patience:
@@ -46,7 +48,7 @@ class Patience:
         self._clock = clock or Clock()
         self._failure = ""
         self.breaker = breaker or Breaker(clock=self._clock)
-        self.concurrency = Concurrency(limits.concurrency, self._clock)
+        self.concurrency = Concurrency(limits.concurrency, self._clock, limits.start)
 
     async def ask(self, call: Callable[[float], Awaitable[T]]) -> T:
         """The answer of ``call``, which is told the seconds that it has, and is made as often as it takes.

@@ -62,11 +62,17 @@ class RateLimited(ProviderError):
 
 
 class Transient(ProviderError):
-    """It failed, and may not fail again: a server's error, a lost connection, a reply that is cut short."""
+    """It failed, and may not fail again: a server's error, a lost connection, a reply that is cut short.
 
-    def __init__(self, message: str, *, billed: bool = False, retry_after: float | None = None) -> None:
+    ``away``: nobody was there to answer it, whatever was asked.
+    """
+
+    def __init__(
+        self, message: str, *, billed: bool = False, away: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.billed = billed
+        self.away = away
         self.retry_after = retry_after
 
 
@@ -80,4 +86,11 @@ class Refused(ProviderError):
 
 
 class Permanent(ProviderError):
-    """It will fail until somebody mends the experiment or the account; the message says what to do."""
+    """It will fail until somebody mends the experiment or the account; the message says what to do.
+
+    ``of_request``: the request itself was refused; another one may not be.
+    """
+
+    def __init__(self, message: str, *, of_request: bool = False) -> None:
+        super().__init__(message)
+        self.of_request = of_request

@@ -191,8 +191,8 @@ async def test_a_vendors_key_is_not_sent_to_another_server(monkeypatch: pytest.M
     monkeypatch.setenv("OPENAI_BASE_URL", "http://elsewhere.example/v1")
     mine: Any = provider_of(read({"openai": {"model": "x", "price": [0, 0], "base_url": "http://127.0.0.1:1/v1"}}))
     theirs: Any = provider_of(read({"openai": "gpt-4.1-nano"}))
-    assert (mine._client.api_key, mine.host) == ("none", "http://127.0.0.1:1/v1")
-    assert (theirs._client.api_key, str(theirs._client.base_url)) == (
+    assert (mine._server.client.api_key, mine.host) == ("none", "http://127.0.0.1:1/v1")
+    assert (theirs._server.client.api_key, str(theirs._server.client.base_url)) == (
         "sk-for-openai-alone",
         "https://api.openai.com/v1/",
     )

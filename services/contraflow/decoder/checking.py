@@ -1,0 +1,38 @@
+"""What can be told of an experiment's arms before its run starts: nothing is loaded, and nobody is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from contraflow.errors import ConfigurationError
+from contraflow.experiment import Experiment
+from contraflow.llm.keys import OPENAI, key_of
+from contraflow.packages import is_installed
+
+__all__ = ["check_arms"]
+
+
+def check_arms(experiment: Experiment, base_dir: Path) -> None:
+    """Look for the packages, keys and files that the arms need.
+
+    :raises ConfigurationError: if some are missing; a line for each.
+    """
+    if lines := list(dict.fromkeys(_missing(experiment, base_dir))):
+        raise ConfigurationError("\n".join(lines))
+
+
+def _missing(experiment: Experiment, base_dir: Path) -> Iterator[str]:
+    backend = experiment.generator.backend
+    if backend == "openai" and not is_installed("openai"):
+        yield "generator.backend: openai needs a package: pip install 'contraflow[openai]'"
+    for name, arm in experiment.arms.items():
+        if arm.lora is not None and not (base_dir / arm.lora / "adapter_config.json").is_file():
+            yield (
+                f"arms.{name}.lora: there is no adapter in {base_dir / arm.lora} (no adapter_config.json); give its folder"
+            )
+        if backend == "openai":
+            try:
+                key_of(f"arms.{name}", arm.key, arm.base_url, OPENAI)
+            except ConfigurationError as error:
+                yield str(error)
