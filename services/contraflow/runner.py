@@ -101,7 +101,7 @@ async def execute(
                 if grew:
                     await _say_if_it_is_too_late(log, wire, console)
                 running = partial(conduct, log, wire, services, drain, supervisor, fingerprint(resolved, asked))
-                failure = await _run_and_watch(running, _follower(log, wire, resolved), folder, console)
+                failure = await _run_and_watch(running, _follower(log, wire, resolved, folder), folder, console)
         seconds = time.monotonic() - started
         folder.note("stopped", why=drain.why, seconds=round(seconds, 3), restarted=supervisor.restarted)
         if failure is not None:
@@ -188,9 +188,9 @@ def _warn_of_unpaired(asked: Asked, console: Console) -> None:
         console.print(f"texts without a partner are left out: {counts}", highlight=False)
 
 
-def _follower(log: Log, wire: Wire, resolved: Resolved) -> Follower:
+def _follower(log: Log, wire: Wire, resolved: Resolved, folder: RunFolder) -> Follower:
     texts = None if resolved.pairs is None else resolved.pairs * len(resolved.arms)
-    return Follower(log, wire, resolved.arms, texts)
+    return Follower(log, wire, resolved.arms, texts, spender=folder.identity)
 
 
 async def _run_and_watch(

@@ -123,12 +123,17 @@ def write_the_report(results: Results) -> Path:
 
 
 def _print_findings(results: Results, runs: Path) -> None:
+    from contraflow.llm.spending import read_spending
+    from contraflow.monitor.live import spent
     from contraflow.report.console import findings_in_lines
 
     for lines in findings_in_lines(results):
         console.print(lines, highlight=False, emoji=False)
     run = results.folder.run
     look = "   ".join(escape(command_line(name, run, runs=runs)) for name in ("export", "topics"))
+    spending = read_spending(results.folder.identity)
+    if spending is not None:
+        console.print(f"Spent:         {spent(spending.dollars, spending.budget)} on language models", highlight=False)
     console.print(f"Report:        {escape(str(results.folder.report))}", highlight=False, emoji=False)
     console.print(f"Look further:  {look}", highlight=False, emoji=False)
 

@@ -9,10 +9,12 @@ from collections import defaultdict
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from contraflow.errors import BudgetSpent
 from contraflow.llm.prices import PICO
+from contraflow.llm.spending import Spending, Told
 from contraflow.llm.store import Store
 
 __all__ = ["Call", "Entry", "Ledger", "Outcome"]
@@ -64,7 +66,9 @@ class Ledger:
         self._reserved: dict[str | None, int] = defaultdict(int)
         self._settled = anyio.Event()
         self.lost = 0
+        self._told = Told(store.folder, run, self.spending)
         self._load()
+        self._told.write()
 
     def limit(self, tier: str, budget: float) -> None:
         """Bound a tier by ``budget`` dollars."""
@@ -73,6 +77,10 @@ class Ledger:
     def spent(self, tier: str | None = None) -> float:
         """Dollars that a tier, or all of them, has cost."""
         return self._spent[tier] / PICO
+
+    def spending(self) -> Spending:
+        """What all tiers have cost, and what calls in flight may."""
+        return Spending(self.spent(), self._reserved[None] / PICO, self._budgets[None] / PICO)
 
     def entries(self) -> list[Entry]:
         """Every call of the run, oldest first."""
@@ -85,7 +93,7 @@ class Ledger:
         """
         while (over := self._over(tier, most, self._reserved)) is not None:
             if self._over(tier, most, {}) is not None:
-                raise BudgetSpent(self._told(over, tier, most))
+                raise BudgetSpent(self._words(over, tier, most))
             await self._settled.wait()
         self._add(self._reserved, tier, most)
         call = Call(self._key(), Entry(tier, model, round(time.time(), 3), most))
@@ -94,6 +102,7 @@ class Ledger:
         except BaseException:
             self._release(call)
             raise
+        await self._tell()
         return call
 
     async def settle(self, call: Call, entry: Entry, answer: tuple[bytes, bytes] | None = None) -> None:
@@ -107,6 +116,7 @@ class Ledger:
         self._add(self._spent, entry.tier, entry.price)
         self._release(call)
         await self._store.put([(call.key, msgspec.msgpack.encode(entry)), *([answer] if answer else [])])
+        await self._tell()
 
     def note(self, entry: Entry) -> None:
         """Remember an answer that cost nothing."""
@@ -119,7 +129,11 @@ class Ledger:
                 return "tier" if name else "run"
         return None
 
-    def _told(self, over: str, tier: str, most: int) -> str:
+    async def _tell(self) -> None:
+        with anyio.CancelScope(shield=True):  # a caller that never got its call could not settle it
+            await anyio.to_thread.run_sync(self._told.write)
+
+    def _words(self, over: str, tier: str, most: int) -> str:
         name = tier if over == "tier" else None
         field = "the tier's budget under validation.tiers" if name else "budget.dollars"
         return (

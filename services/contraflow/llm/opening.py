@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from contraflow.llm.keys import OPENAI, key_of
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.patience import Limits, Patience
 from contraflow.llm.provider import Provider
+from contraflow.llm.spending import name_of
 from contraflow.llm.store import Store
 from contraflow.packages import is_installed
 
@@ -95,8 +95,7 @@ async def _own(folder: Path, run: str, stack: AsyncExitStack) -> None:
 
     One that is replaced stops at its next commit; it is waited for a while.
     """
-    name = blake2b(run.encode(), digest_size=8).hexdigest()
-    lock = stack.enter_context(await anyio.to_thread.run_sync((folder / f"{name}.lock").open, "a"))
+    lock = stack.enter_context(await anyio.to_thread.run_sync((folder / f"{name_of(run)}.lock").open, "a"))
     for _ in range(_TAKEOVER * 10):
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import lmdb
 
 from contraflow import keyvalue
 from contraflow.errors import LogError
-from contraflow.weights import cache_folder
+from contraflow.llm.spending import answers_folder
 
 __all__ = ["Store"]
 
@@ -46,7 +45,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | None = None, *, map_size: int = _MAP) -> None:
-        self.folder = folder or Path(os.environ.get("CONTRAFLOW_ANSWERS") or cache_folder() / "answers")
+        self.folder = folder or answers_folder()
         self._map_size = map_size
         self._waiting: list[_Write] = []
         self._lock: anyio.Lock | None = None

@@ -16,7 +16,7 @@ from contraflow.events import Criterion
 from contraflow.monitor.enough import in_words
 from contraflow.monitor.progress import Follower, Standing
 
-__all__ = ["duration", "enough", "line", "watch"]
+__all__ = ["duration", "enough", "line", "spent", "watch"]
 
 
 async def watch(follower: Follower, console: Console, *, name: str, every: float = 5.0) -> None:
@@ -41,6 +41,7 @@ def line(standing: Standing) -> str:
     return (
         f"{standing.phase:<10} {texts}{budget}  {_rate(standing)}  ETA {duration(standing.eta)}  "
         f"clusters {standing.clusters} ({standing.births} born)  claims {standing.claims}"
+        + (f"  spent {spent(standing.cost, standing.may_cost)}" if standing.may_cost is not None else "")
         + "".join(f"  {shown.text}" for shown in in_words(standing.criteria))
     )
 
@@ -56,6 +57,13 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def spent(dollars: float, budget: float | None) -> str:
+    """What was spent, of what may be; more digits of less than a dollar."""
+    return f"${dollars:,.{2 if dollars >= 1 or not dollars else 4}f}" + (
+        f" of ${budget:,.2f}" if budget is not None else ""
+    )
 
 
 def _panel(name: str, standing: Standing) -> Group:
@@ -79,6 +87,8 @@ def _panel(name: str, standing: Standing) -> Group:
         ("   claims ", "dim"), (f"{standing.claims}", "bold green" if standing.claims else ""),
         ("   statements accepted ", "dim"), f"{standing.accepted}",
     )  # fmt: skip
+    if standing.may_cost is not None:
+        found.append("   spent ", "dim").append(spent(standing.cost, standing.may_cost))
     lines = [facts, found]
     if standing.criteria:
         lines.append(enough(standing.criteria))

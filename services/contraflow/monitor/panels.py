@@ -8,7 +8,7 @@ from rich.text import Text
 
 from contraflow.monitor.figures import age, count, per_second, rate
 from contraflow.monitor.held import Held
-from contraflow.monitor.live import duration, enough
+from contraflow.monitor.live import duration, enough, spent
 from contraflow.monitor.topics import GroupFlow, TopicFlow
 from contraflow.monitor.watcher import View
 
@@ -36,7 +36,7 @@ def progress(view: View) -> Text:
     text.append(f"\n {count(standing.clusters)} clusters   ")
     text.append(f"{count(standing.claims)} claims", "bold" if standing.claims else "")
     text.append(f"   {count(standing.accepted)} of {count(standing.verdicts)} statements accepted")
-    text.append(f"   ${standing.cost:,.2f} spent")
+    text.append(f"   {spent(standing.cost, standing.may_cost)} spent")
     if standing.criteria:
         text.append("\n").append_text(enough(standing.criteria)[1:])
     return text

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contraflow.events import Control, Criterion, Regions, Steering, Verdict, VerdictStatus, decode
+from contraflow.llm.spending import read_spending
 from contraflow.log.protocol import Log, Partition, Reader, Record
 from contraflow.wire import Wire
 
@@ -22,7 +23,10 @@ _WINDOW = 30.0
 
 @dataclass(slots=True)
 class Standing:
-    """A run at one moment. ``rate`` is texts per second of late, ``eta`` seconds at the mean rate, ``cost`` dollars."""
+    """A run at one moment. ``rate`` is texts per second of late, ``eta`` seconds at the mean rate, ``cost`` dollars.
+
+    ``may_cost`` is the budget of ``cost``, None where no language model of this machine was asked.
+    """
 
     phase: str = "starting"
     texts: dict[str, int] = field(default_factory=dict)
@@ -36,6 +40,7 @@ class Standing:
     accepted: int = 0
     verdicts: int = 0
     cost: float = 0.0
+    may_cost: float | None = None
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
     why: str = ""
 
@@ -44,13 +49,24 @@ class Follower:
     """Follows a run. ``look`` may be called as often as somebody wants to see.
 
     A ``resident`` one keeps its reader, which goes on fetching whatever is appended; another reads when it looks.
+    ``spender`` is under what name the run's judges keep what they spend.
     """
 
-    def __init__(self, log: Log, wire: Wire, arms: Sequence[str], budget: int | None, *, resident: bool = True) -> None:
+    def __init__(
+        self,
+        log: Log,
+        wire: Wire,
+        arms: Sequence[str],
+        budget: int | None,
+        *,
+        resident: bool = True,
+        spender: str | None = None,
+    ) -> None:
         self._log = log
         self._wire = wire
         self._arms = arms
         self._resident = resident
+        self._spender = spender
         self._reader: Reader | None = None
         self._at: dict[Partition, int | None] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -77,6 +93,7 @@ class Follower:
         if not self._resident:
             await self.close()
         self.standing.texts = texts or await answered(self._log, self._wire, self._arms)
+        self._add_up()
         self._time(now)
         return self.standing
 
@@ -102,12 +119,20 @@ class Follower:
             self._verdicts[verdict.hypothesis_id] = verdict
             standing.verdicts = sum(v.status is not VerdictStatus.OPEN for v in self._verdicts.values())
             standing.accepted = sum(v.status is VerdictStatus.ACCEPTED for v in self._verdicts.values())
-            standing.cost = sum(v.cost for v in self._verdicts.values())
         else:
             control = decode(value, Control)
             if control.action in ("complete", "done") and standing.phase != "done":
                 standing.phase = "done" if control.action == "done" else "finishing"
             standing.why = control.why if control.action == "complete" else standing.why
+
+    def _add_up(self) -> None:
+        """The ledger knows what was spent at this moment; verdicts tell of it when they are settled, and to other machines."""
+        standing = self.standing
+        spending = read_spending(self._spender) if self._spender else None
+        if spending is not None:
+            standing.cost, standing.may_cost = spending.dollars, spending.budget
+        else:
+            standing.cost = sum(verdict.cost for verdict in self._verdicts.values())
 
     def _time(self, now: float) -> None:
         standing, total = self.standing, sum(self.standing.texts.values())

@@ -49,7 +49,8 @@ class Watcher:
         self._shape = msgspec.convert(resolved, Shape)
         self._wire = Wire(folder.run, resolved["experiment"]["partitions"])
         pairs, arms = self._shape.pairs, self._shape.arms
-        self._follower = Follower(log, self._wire, arms, None if pairs is None else pairs * len(arms), resident=False)
+        budget = None if pairs is None else pairs * len(arms)
+        self._follower = Follower(log, self._wire, arms, budget, resident=False, spender=folder.identity)
         self._samples: deque[Sample] = deque()
         self._waits: deque[dict[str, float]] = deque(maxlen=10)
         self._came = time.monotonic()

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import pytest
 
 import contraflow
 from contraflow.errors import ContraflowError
 from contraflow.llm.ledger import Ledger
+from contraflow.llm.spending import read_spending
 from contraflow.llm.store import Store
+from contraflow.log.opening import open_log
+from contraflow.monitor.watcher import Watcher
+from contraflow.runs import open_run
 from contraflow.words import content_words
 from llm_stub import Asked, Does, answer, fails, fenced, stub
 
@@ -70,6 +75,37 @@ async def test_a_provider_that_was_away_costs_no_verdict_and_the_ledger_agrees_w
     assert "accepted" in set(verdicts["status"])
     assert verdicts["cost"].sum() == pytest.approx(spent(tmp_path / "answers", results.folder.identity))
     assert verdicts["cost"].sum() == pytest.approx(len(server.answered) * 200 / 1e6)
+
+
+async def test_while_calls_are_made_a_watcher_sees_what_they_have_cost_of_what_they_may(
+    judged: Callable[..., Any], runs: Path
+) -> None:
+    seen: list[tuple[float, float | None, int]] = []
+    begun = anyio.Event()
+
+    def begins(asked: Asked) -> Does:
+        begun.set()
+        return reads(asked)
+
+    async with stub(begins) as server, anyio.create_task_group() as tasks:
+
+        async def look() -> None:
+            await begun.wait()
+            folder = open_run(runs, "small-1")
+            async with open_log(folder) as log:
+                watcher = Watcher(log, folder)
+                while not folder.done:
+                    standing = (await watcher.look()).standing
+                    seen.append((standing.cost, standing.may_cost, standing.verdicts))
+                    await anyio.sleep(0.02)
+                await watcher.close()
+
+        tasks.start_soon(look)
+        results = await judged(server.url)
+    told = read_spending(results.folder.identity)
+    assert told is not None
+    assert told.dollars == pytest.approx(len(server.answered) * 200 / 1e6)
+    assert any(0 < cost < told.dollars and budget == 20 and not verdicts for cost, budget, verdicts in seen)
 
 
 async def test_a_budget_that_is_spent_leaves_statements_undecided(judged: Callable[..., Any]) -> None:
