@@ -36,6 +36,7 @@ from contraflow.runs import RunFolder, list_runs, open_or_create, write_atomical
 from contraflow.runtime.children import child
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.patience import patiently
+from contraflow.runtime.peaks import note_peaks
 from contraflow.runtime.signals import drain_on_signals
 from contraflow.runtime.supervisor import Service, Supervisor
 from contraflow.wire import Wire
@@ -91,6 +92,7 @@ async def execute(
         folder.note("started", pid=os.getpid())
         _warn_of_unpaired(asked, console)
         async with (
+            note_peaks(folder.note, "contraflow"),
             _open_log(folder, new=folder.run not in known) as log,
             drain_on_signals(drain),
             _metrics(metrics, folder, log, console) as counted,

@@ -137,6 +137,15 @@ class RunFolder:
         starts = sum(entry["event"] == "started" for entry in journal)
         return sum(stops) if stops else None, starts <= len(stops)
 
+    def memory(self) -> dict[str, float]:
+        """MB at most of each process, and of each on a GPU, of those that came to their end."""
+        peaks: dict[str, float] = {}
+        for entry in self.journal():
+            if entry["event"] == "memory":
+                for name, mb in {**entry["mb"], **entry["gpu_mb"]}.items():
+                    peaks[name] = max(mb, peaks.get(name, 0.0))
+        return peaks
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Own the run on this machine.

@@ -15,6 +15,7 @@ from contraflow.pipeline import open_ring
 from contraflow.runner import prepare
 from contraflow.runs import join_run
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.peaks import note_peaks
 from contraflow.runtime.signals import drain_at_end_of_input, drain_on_signals
 from contraflow.runtime.supervisor import RunStopped, Supervisor
 
@@ -41,6 +42,7 @@ async def serve(
     asked, resolved = await prepare(loaded)
     folder, resolved = join_run(runs, run, resolved, asked.digest)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(note_peaks(folder.note, service))
         await stack.enter_async_context(drain_on_signals(drain))
         if with_parent:
             await stack.enter_async_context(drain_at_end_of_input(drain))

@@ -48,6 +48,7 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
         config=yaml.safe_dump(results.resolved, sort_keys=False, allow_unicode=True),
         colours=dict(zip(results.arms, ARMS, strict=False)),
         timing=_timing(results),
+        memory=results.folder.memory(),
         scripts=[Markup(script) for script in scripts],  # our own, and JSON with "</" escaped
         hashes=" ".join(f"'sha256-{_sha(script)}'" for script in scripts),
     )

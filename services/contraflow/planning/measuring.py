@@ -1,0 +1,93 @@
+"""What this machine does with an experiment: its generators and its encoder at work for a few seconds, and what is free."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from contraflow.asked import Asked, pool_of
+from contraflow.configuration import Loaded, Resolved
+from contraflow.decoder.calibrating import Pace, calibrate
+from contraflow.decoder.generator import build
+from contraflow.embedder import encoder as encoders
+from contraflow.events import Request
+from contraflow.planning.reckoning import Measured, Planned, reckon
+from contraflow.runner import prepare
+from contraflow.runtime.peaks import Peaks, gpu_peaks
+from contraflow.sampler.core import Sampler, SamplerConfig
+
+__all__ = ["plan"]
+
+_NO_WAITING = 1 << 62
+"""Epochs in flight: no plan then waits for what was found."""
+
+
+async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
+    """What a run of the experiment takes here, with its generators measured on its prompts for ``seconds`` (0: not at all).
+
+    :raises GeneratorError: if one cannot be started, or answers nothing but errors.
+    :raises ConfigurationError: if nothing bounds the run.
+    """
+    asked, resolved = await prepare(loaded)
+    memory = _memory_free()
+    paces: Mapping[str, Pace] = {}
+    if seconds and asked.texts is None:
+        generators = {arm: build(arm, resolved.experiment, loaded.base_dir) for arm in resolved.arms}
+        ahead = resolved.epoch * resolved.in_flight
+        paces = await calibrate(generators, _requests(resolved, asked), ahead=ahead, seconds=seconds)
+    texts = _examples(asked, resolved.arms, paces)
+    embedding = await anyio.to_thread.run_sync(_seconds_to_embed, resolved, texts) if seconds else None
+    peak = Peaks("").look().get("") if seconds else None
+    return reckon(resolved, asked, Measured(paces, embedding, texts, _disk_free(runs), memory, peak, gpu_peaks()))
+
+
+def _requests(resolved: Resolved, asked: Asked) -> Iterator[Request]:
+    """What a run would ask if nothing was ever found, for as long as somebody wants more and there is more."""
+    config = SamplerConfig(
+        "plan",
+        resolved.epoch,
+        _NO_WAITING,
+        resolved.warm_start,
+        None,
+        len(resolved.arms),
+        seed=resolved.experiment.seed,
+    )
+    sampler = Sampler(config, asked.prompts, pool_of(resolved, asked))
+    while sampler.complete is None:
+        yield from sampler.plan(None).requests
+
+
+def _examples(asked: Asked, arms: Sequence[str], paces: Mapping[str, Pace], most: int = 512) -> list[str]:
+    if asked.texts is None:
+        return [text for pace in paces.values() for text in pace.texts]
+    prompts = asked.prompts[:: -(-len(asked.prompts) // most)]
+    return [asked.texts.text(prompt.prompt_id, arm, 0) for prompt in prompts for arm in arms]
+
+
+def _seconds_to_embed(resolved: Resolved, texts: Sequence[str], most: float = 5.0) -> float:
+    """A text, on average. The cache is not asked: it knows these prompts' texts, and none of those that will come."""
+    embedder = resolved.experiment.embedder
+    encoder, size = encoders.build(embedder), 4 * embedder.batch
+    encoder.encode(texts[:size])  # the first is slower
+    started, done = time.perf_counter(), 0
+    while done < len(texts) and time.perf_counter() - started < most:
+        done += len(encoder.encode(texts[done : done + size])[0])
+    return (time.perf_counter() - started) / done
+
+
+def _disk_free(folder: Path) -> float:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free / 2**20
+
+
+def _memory_free() -> float | None:
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) / 1024
+    return None

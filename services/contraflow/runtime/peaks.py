@@ -1,0 +1,90 @@
+"""The most memory that this process and those below it have held, by process, and the most that torch held on each GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from contraflow.runtime.beside import beside
+
+__all__ = ["Peaks", "gpu_peaks", "note_peaks", "process_name"]
+
+_EVERY = 2.0
+
+
+@asynccontextmanager
+async def note_peaks(note: Callable[..., None], name: str) -> AsyncIterator[None]:
+    """Watch while the block runs, and ``note`` what this process, called ``name``, and those below it took."""
+    peaks = Peaks(name)
+    try:
+        async with beside(peaks.watch):
+            yield
+    finally:
+        note("memory", mb=peaks.look(), gpu_mb={f"{name} on {device}": mb for device, mb in gpu_peaks().items()})
+
+
+class Peaks:
+    """Looks every two seconds, so that processes which end before this one are known too. Linux alone has the figures."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._peaks: dict[str, float] = {}
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self.look()
+            await anyio.sleep(_EVERY)
+
+    def look(self) -> dict[str, float]:
+        """MB by process, the most so far; nothing where the system does not say."""
+        for pid, name in _tree("self", self._name):
+            if (peak := _peak(pid)) is not None:
+                self._peaks[name] = max(peak, self._peaks.get(name, 0.0))
+        return dict(self._peaks)
+
+
+def _tree(pid: str, name: str) -> Iterator[tuple[str, str]]:
+    yield pid, name
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in _read(path).split():
+            yield from _tree(child, process_name(_read(Path(f"/proc/{child}/cmdline")).split("\0")))
+
+
+def _peak(pid: str) -> float | None:
+    for line in _read(Path(f"/proc/{pid}/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has ended meanwhile, or this is no Linux
+        return ""
+
+
+def process_name(command: list[str]) -> str:
+    """A process by its command line: a service of a run as the ring knows it, anything else by its program."""
+    if "service" in command[:5]:
+        service = command[command.index("service") + 1]
+        following = dict(pairwise(command))
+        return " of ".join([service, *([following["--arm"]] if "--arm" in following else [])])
+    # a program may rewrite its line, as vLLM's engine does
+    return Path(command[0].partition(" ")[0]).name or "a process below"
+
+
+def gpu_peaks(torch: Any = None) -> dict[str, float]:
+    """MB that torch held at most on each GPU of this process; nothing without torch or without a GPU."""
+    torch = torch or sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    held = {f"cuda:{i}": torch.cuda.max_memory_allocated(i) / 2**20 for i in range(torch.cuda.device_count())}
+    return {device: round(mb, 1) for device, mb in held.items() if mb}

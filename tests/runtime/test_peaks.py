@@ -1,0 +1,57 @@
+"""What processes have held at most, while they live and after."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from contraflow.runtime.peaks import Peaks, gpu_peaks, note_peaks, process_name
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
+
+HOLDS = "import sys; kept = bytearray(80 << 20); print(flush=True); sys.stdin.read()"
+
+
+def test_a_process_below_is_known_after_it_has_ended() -> None:
+    peaks = Peaks("this")
+    child = subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    name = next(name for name in peaks.look() if name.startswith("python"))
+    child.communicate()
+    found = peaks.look()
+    assert found[name] > 80
+    assert found["this"] > 10
+
+
+async def test_what_was_held_is_noted_also_when_the_block_fails() -> None:
+    notes: list[dict[str, Any]] = []
+    with pytest.raises(ValueError, match="its own"):
+        async with note_peaks(lambda event, **details: notes.append({"event": event, **details}), "embedder"):
+            await anyio.lowlevel.checkpoint()
+            raise ValueError("its own")
+    assert notes[0]["event"] == "memory"
+    assert notes[0]["mb"]["embedder"] > 10
+
+
+def test_a_service_is_called_what_the_ring_calls_it() -> None:
+    command = [sys.executable, "-m", "contraflow", "service", "decoder", "x.yaml", "--run", "x-1", "--arm", "tuned"]
+    assert process_name(command) == "decoder of tuned"
+    assert process_name([*command[:4], "embedder", "x.yaml"]) == "embedder"
+    assert process_name(["/usr/bin/java", "-Xmx1g"]) == "java"
+    assert process_name(["VLLM::EngineCore"]) == "VLLM::EngineCore"
+    assert process_name([""]) == "a process below"
+
+
+def test_a_gpu_is_named_with_what_torch_held_there() -> None:
+    cuda = SimpleNamespace(
+        is_available=lambda: True, device_count=lambda: 2, max_memory_allocated=lambda i: (i + 1) * 3 << 20
+    )
+    assert gpu_peaks(SimpleNamespace(cuda=cuda)) == {"cuda:0": 3.0, "cuda:1": 6.0}
+    cuda.is_available = lambda: False
+    assert gpu_peaks(SimpleNamespace(cuda=cuda)) == {}
