@@ -245,10 +245,11 @@ async def test_a_last_tier_that_always_ties_is_asked_about_all_pairs_and_leaves_
     assert (verdict(step).n, verdict(step).ties, verdict(step).log_e) == (0, 30, 0.0)
 
 
-async def test_what_the_run_ends_before_is_undecided_and_says_so() -> None:
-    step = await judged(validator(), pairs(44), [42])
+@pytest.mark.parametrize(("count", "fresh"), [(40, 0), (44, 2)])
+async def test_what_the_run_ends_before_is_undecided_and_says_so_also_without_a_pair(count: int, fresh: int) -> None:
+    step = await judged(validator(), pairs(count), [40])
     assert verdict(step).status is VerdictStatus.UNDECIDED
-    assert "the run ended after" in verdict(step).reason
+    assert f"the run ended after {fresh} judged pairs" in verdict(step).reason
 
 
 async def test_a_loss_is_stated_of_the_reference() -> None:

@@ -107,7 +107,11 @@ async def validate(
     :raises ConfigurationError: without a judge or a pair.
     """
     if not judges or not pairs:
-        raise ConfigurationError("there is nothing to judge " + ("on: no pair of texts" if judges else "with: no tier"))
+        raise ConfigurationError(
+            "there is nothing to judge on: no prompt has texts of all arms"
+            if judges
+            else "validation.tiers: there is nothing to judge with; name a tier, such as keywords"
+        )
     docket, store = Docket(config, [judge.name for judge in judges]), PairStore()
     for case in _cases(statements, config.reference, judges[0].name):
         case.pending.extend(store.hold(pair) for pair in pairs[: docket.room(case)])
