@@ -130,6 +130,15 @@ def test_stored_texts_with_repeats(refused: Refused, tmp_path: Path) -> None:
     assert "write replay.repeats: draws" in said
 
 
+def test_files_of_an_arm_that_are_not_there_are_told_before_a_run_is_begun(refused: Refused, tmp_path: Path) -> None:
+    steering = {"layer": 3, "vector": "gone.safetensors"}
+    arms = {"base": {"model": "m", "lora": "gone"}, "tuned": {"model": "m", "steering": steering}}
+    said = refused(arms=arms, generator={"backend": "transformers"}, prompts="unconditional")
+    assert "arms.base.lora: there is no adapter in" in said
+    assert "arms.tuned.steering.vector: there is no file" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_plant_or_a_world_that_is_not_there(refused: Refused) -> None:
     assert "arms.tuned.plants: world 'kitchen' has no plant 'quiet'" in refused(
         arms={"base": {}, "tuned": {"plants": ["quiet"]}}

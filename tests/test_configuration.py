@@ -464,6 +464,22 @@ def test_ways_of_decoding_that_cannot_be_are_refused(change: dict[str, Any], sai
     assert said in refused_mapping(**{"prompts": prompts, **change})
 
 
+@pytest.mark.parametrize(
+    ("steering", "said"),
+    [
+        ({"layer": 3}, "arms.b.steering: give either vector, a safetensors file, or prompts toward and away"),
+        ({"layer": 3, "vector": "v", "toward": ["a"], "away": ["b"]}, "arms.b.steering: give either vector"),
+        ({"layer": 3, "toward": ["a"]}, "arms.b.steering.away: missing; a difference needs prompts on both sides"),
+        ({"layer": 3, "toward": ["a"], "away": ["b"], "tensor": "x"}, "arms.b.steering.tensor: only read with vector"),
+        ({"layer": -1, "vector": "v"}, "arms.b.steering.layer: expected a whole number (at least 0); got -1"),
+        ({"vector": "v"}, "arms.b.steering.layer: missing"),
+    ],
+)
+def test_a_steering_vector_comes_from_a_file_or_from_prompts(steering: dict[str, Any], said: str) -> None:
+    arms = {"a": {"model": "m"}, "b": {"model": "m", "steering": steering}}
+    assert said in refused_mapping(arms=arms, generator={"backend": "transformers"}, prompts="unconditional")
+
+
 def test_draws_bound_the_pairs() -> None:
     assert resolved(count=40, prompts={"path": "p.txt", "draws": 3}).pairs == 120
     greedy = resolved(

@@ -19,6 +19,7 @@ __all__ = [
     "Prompts",
     "Replay",
     "Sampling",
+    "Steering",
     "Stop",
     "Tier",
     "Validation",
@@ -45,6 +46,21 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A section of the experiment file."""
 
 
+class Steering(_Section, frozen=True):
+    """A vector that is added, ``scale`` times, to what ``layer`` (from 0) puts out.
+
+    It is the ``tensor`` (if there are several) of a safetensors file, ``vector``, or the mean difference between prompts
+    ``toward`` and ``away``.
+    """
+
+    layer: Annotated[int, msgspec.Meta(ge=0)]
+    scale: float = 1.0
+    vector: str | None = None
+    tensor: str | None = None
+    toward: tuple[Words, ...] = ()
+    away: tuple[Words, ...] = ()
+
+
 class Arm(_Section, frozen=True):
     """A model, by what the intervention is.
 
@@ -60,6 +76,7 @@ class Arm(_Section, frozen=True):
     system_prompt: str | None = None
     prefix: str | None = None
     quantization: str | None = None
+    steering: Steering | None = None
     sampling: dict[str, float] = {}
     plants: tuple[str, ...] = ()
     speed: float = 0.0

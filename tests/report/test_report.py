@@ -137,6 +137,13 @@ def test_the_configuration_is_there_without_secrets(results: Results, tmp_path: 
     assert "api_key: env:SOME_KEY" in parsed.text, "a reference is no secret"
 
 
+def test_what_each_arm_declares_stands_at_the_top(results: Results, tmp_path: Path) -> None:
+    text = Page(write_report(results, [], tmp_path / "report.html").read_text()).text
+    before = text[: text.index("Findings")]
+    assert re.search(r"base \(reference\): nothing of its own", before)
+    assert "tuned: plants loud / gloomy" in before
+
+
 def test_a_run_that_is_not_done_has_a_report_too(results: Results, tmp_path: Path) -> None:
     _, parsed = page(_replaced(results, why="", regions=None, hypotheses=[], verdicts=[]), tmp_path)
     assert "has not come to its end" in parsed.text

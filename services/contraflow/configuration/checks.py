@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contraflow.configuration.servers import problems_of_servers
+from contraflow.configuration.source import Keys
 from contraflow.configuration.tiers import KEYWORDS, LLMTier, problems_of_tiers, read_tiers
 from contraflow.configuration.typed import Problem, nearest
-from contraflow.experiment import Arm, Experiment, Generator, Kafka, Prompts, Validation
+from contraflow.experiment import Arm, Experiment, Generator, Kafka, Prompts, Steering, Validation
 
 __all__ = ["problems_of"]
 
 _BACKENDS = ["transformers", "openai", "scripted", "replay"]
 _READ = {
-    "transformers": ("model", "revision", "lora", "system_prompt", "prefix", "sampling"),
+    "transformers": ("model", "revision", "lora", "steering", "system_prompt", "prefix", "sampling"),
     "openai": ("model", "base_url", "key", "system_prompt", "prefix", "sampling"),
     "scripted": ("plants", "speed"),
     "replay": (),
@@ -38,6 +39,9 @@ def problems_of(experiment: Experiment) -> Iterator[Problem]:
     if isinstance(experiment.log, Kafka):
         yield from _kafka(experiment.log)
     yield from _decoding(experiment)
+    for name, arm in experiment.arms.items():
+        if arm.steering is not None:
+            yield from _steering(arm.steering, ("arms", name, "steering"))
     if experiment.clusters.start != "auto" and experiment.clusters.start > experiment.clusters.max:
         yield Problem(("clusters", "start"), f"more than the {experiment.clusters.max} of clusters.max")
     low, high = experiment.validation.borderline
@@ -109,6 +113,19 @@ def _decoding(experiment: Experiment) -> Iterator[Problem]:
             )
     if isinstance(experiment.prompts, Prompts) and experiment.prompts.messages is not None:
         yield Problem(("prompts", "messages"), "conversations need generator.chat: true; plain text has no turns")
+
+
+def _steering(steering: Steering, keys: Keys) -> Iterator[Problem]:
+    contrast = bool(steering.toward or steering.away)
+    if contrast == (steering.vector is not None):
+        what = "give either vector, a safetensors file, or prompts toward and away, whose difference it is"
+        yield Problem(keys, what)
+    elif contrast and not (steering.toward and steering.away):
+        yield Problem(
+            (*keys, "toward" if steering.away else "away"), "missing; a difference needs prompts on both sides"
+        )
+    if steering.tensor is not None and steering.vector is None:
+        yield Problem((*keys, "tensor"), "only read with vector, the file that holds it")
 
 
 def _unread(experiment: Experiment, backend: str) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from contraflow.decoder.steering import steer
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
 from contraflow.weights import ResolvedModel, fingerprint, resolve_model
@@ -22,9 +23,10 @@ class Loaded(NamedTuple):
 
 
 def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
-    """The model of the arm ``name``, with its adapter merged.
+    """The model of the arm ``name``, with its adapter merged and its steering vector in place.
 
-    :raises GeneratorError: if it is missing, its adapter does not fit, or answers of that length have no place in it.
+    :raises GeneratorError: if it is missing, its adapter or vector does not fit, or answers of that length have no place
+        in it.
     :raises ConfigurationError: if a package is missing.
     """
     resolved = _resolved(name, arm, base_dir)
@@ -42,7 +44,10 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
     # peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states
     # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
     model.requires_grad_(True)
-    return Loaded(model.to(_device(section)).eval(), tokenizer, resolved.source, mark)
+    model = model.to(_device(section)).eval()
+    if arm.steering is not None:
+        mark += f"+{steer(model, tokenizer, arm.steering, f'arms.{name}.steering', base_dir)}"
+    return Loaded(model, tokenizer, resolved.source, mark)
 
 
 def context(model: Any) -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 import numpy as np
 import plotly.offline
 import yaml
 from markupsafe import Markup
 
+from contraflow.experiment import Arm
 from contraflow.monitor.enough import in_words
 from contraflow.report import charts
 from contraflow.report.clusters import Listed, list_clusters, list_themes
@@ -45,6 +47,7 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
         clusters=clusters,
         by_id={row["id"]: row for row in clusters},
         themes=list_themes(results) if len(clusters) > MANY else [],
+        interventions=_interventions(results),
         config=yaml.safe_dump(results.resolved, sort_keys=False, allow_unicode=True),
         colours=dict(zip(results.arms, ARMS, strict=False)),
         timing=_timing(results),
@@ -56,6 +59,22 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def _interventions(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(arm, what it declares) of each arm, as (key, value)s."""
+    nothing, experiment = msgspec.json.decode(msgspec.json.encode(Arm())), results.resolved["experiment"]
+    declared = [(name, experiment["arms"][name]) for name in results.arms]
+    return [
+        (name, [(key, _plainly(value)) for key, value in arm.items() if value != nothing.get(key)])
+        for name, arm in declared
+    ]
+
+
+def _plainly(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plainly(inner)}" for key, inner in value.items() if inner not in (None, [], {}))
+    return " / ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _sha(script: str) -> str:
