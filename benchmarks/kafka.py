@@ -389,7 +389,7 @@ async def scale(servers: str, texts: int, console: Console) -> dict[str, float]:
                 Path(folder),
                 servers,
                 texts * decoders,
-                arms={"base": {"model": "slow"}, "tuned": {"model": "slow"}},
+                arms={"base": {}, "tuned": {}},
                 generator={"backend": "slow:answer", "batch": 32},
                 prompts={"path": "prompts.txt"},
                 sampling={"epoch": 512, "in_flight": 4, "warm_start": 512},

@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +20,8 @@ from contraflow.decoder.scripted import ScriptedGenerator, load_world
 from contraflow.decoder.user import UserGenerator
 from contraflow.errors import ConfigurationError
 from contraflow.events import Message, Origin, Request
-from contraflow.experiment import Replay
+from contraflow.experiment import Arm, Replay
+from contraflow.experiment import Generator as GeneratorSection
 
 ROWS = [
     {"prompt": f"prompt {i}", "model": arm, "answer": f"{arm} {i} {draw}", "topic": f"t{i % 3}"}
@@ -204,15 +207,21 @@ def few(prompts):
 def wrong(prompts):
     return [len(p) for p in prompts]
 
+def told(prompts, settings):
+    return [f"{settings['model']} {settings['max_tokens']} {settings['sampling']['temperature']}" for p in prompts]
+
+def talk(conversations):
+    return [" | ".join(turn["content"] for turn in turns) for turns in conversations]
+
 not_a_function = 3
 """
 
 
-def own(tmp_path: Path, function: str) -> Generator:
+def own(tmp_path: Path, function: str, arm: dict[str, Any] | None = None, **section: Any) -> Generator:
     module = f"own_{tmp_path.name}".replace("-", "_")
     (tmp_path / f"{module}.py").write_text(MODULE)
-    generator = {"backend": f"{module}:{function}"}
-    plain = {"experiment": "own", "arms": {"a": {}, "b": {}}, "generator": generator, "prompts": "unconditional"}
+    generator = {"backend": f"{module}:{function}", **section}
+    plain = {"experiment": "own", "arms": {"a": arm or {}, "b": {}}, "generator": generator, "prompts": "unconditional"}
     return build("a", experiment_from(plain), tmp_path)
 
 
@@ -224,6 +233,32 @@ async def test_a_users_stream_and_a_users_function_both_answer(tmp_path: Path) -
     assert {c.request.seq: c.text for c in streamed} == {i: f"a says q{i}" for i in range(20)}
     plain = await answers(own(tmp_path, "plain"), REQUESTS)
     assert [c.text for c in plain] == [f"a: q{i}" for i in range(20)]
+
+
+async def test_a_function_gets_what_is_declared_and_is_refused_where_it_would_not_know_of_it(tmp_path: Path) -> None:
+    arm = {"model": "mine", "sampling": {"temperature": 0.5}}
+    (found,) = await answers(own(tmp_path, "told", arm, max_tokens=7), REQUESTS[:1])
+    assert found.text == "mine 7 0.5"
+    with pytest.raises(ConfigurationError, match=r"arms\.a\.model: own_.*:plain would not know of it"):
+        await answers(own(tmp_path, "plain", arm), REQUESTS)
+    with pytest.raises(ConfigurationError, match=r"generator\.min_tokens: own_.*:plain would not know of it"):
+        await answers(own(tmp_path, "plain", min_tokens=3), REQUESTS)
+
+
+async def test_a_function_gets_conversations_whole_or_none(tmp_path: Path) -> None:
+    turns = tuple(Message(role="user", content=said) for said in ("one", "two"))
+    asked = msgspec.structs.replace(REQUESTS[0], messages=turns)
+    (found,) = await answers(own(tmp_path, "talk"), [asked])
+    assert found.text == "one | two"
+    with pytest.raises(ConfigurationError, match=r"prompts\.messages: own_.*:plain takes prompts"):
+        await answers(own(tmp_path, "plain"), [asked])
+
+
+async def test_stop_strings_and_thinking_are_taken_out_of_what_a_function_returns(tmp_path: Path) -> None:
+    (found,) = await answers(
+        own(tmp_path, "plain", stop=["?"], thinking=["a:", "means"]), [request(0, "it means 4? No.")]
+    )
+    assert (found.thinking, found.text) == ("it", "4")
 
 
 async def test_where_a_function_raises_only_what_fails_fails(tmp_path: Path) -> None:
@@ -262,7 +297,7 @@ async def test_an_async_function_that_raises_on_one_request_fails_that_one_alone
         "            raise ValueError('out of tune')\n"
         "        yield Completion(request, f'answer {request.seq}', 'stop')\n"
     )
-    own = UserGenerator("tuned", "async_own:answer", 64, tmp_path)
+    own = UserGenerator("tuned", Arm(), GeneratorSection(backend="async_own:answer"), tmp_path)
     await own.start()
     found = {c.request.seq: c async for c in own.generate([request(seq, "q") for seq in range(1, 21)])}
     assert sorted(seq for seq, c in found.items() if c.error) == [5, 10, 15, 20]

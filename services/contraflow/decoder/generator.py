@@ -95,7 +95,7 @@ def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
     if ":" in backend:
         from contraflow.decoder.user import UserGenerator
 
-        return UserGenerator(arm, backend, experiment.generator.batch, base_dir)
+        return UserGenerator(arm, experiment.arms[arm], experiment.generator, base_dir)
     raise ConfigurationError(
         f"generator.backend: unknown backend {backend!r}; choose transformers, openai, scripted, replay, or your own as "
         "my_module:function"

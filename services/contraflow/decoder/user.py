@@ -11,40 +11,82 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import msgspec
 
 from contraflow.decoder.generator import Completion
+from contraflow.decoder.stopping import without_stop
+from contraflow.decoder.thinking import thinking_apart
 from contraflow.errors import ConfigurationError
 from contraflow.events import Request
+from contraflow.experiment import Arm
+from contraflow.experiment import Generator as GeneratorSection
 
 __all__ = ["UserGenerator", "find"]
 
 
-class UserGenerator:
-    """Calls a user's function, with ``arm`` if it takes that.
+_DECODING = ("max_tokens", "min_tokens", "chat")
 
-    An async generator gets requests and yields completions; a plain function gets prompts and returns texts, in a thread.
+
+class UserGenerator:
+    """Calls a user's function, with ``arm`` (its name) and ``settings`` (what the experiment declares) if it takes these.
+
+    An async generator gets requests and yields completions. A plain function gets prompts and returns texts, in a thread;
+    if its first parameter is called ``conversations`` it gets lists of {role, content} instead of prompts.
 
     Where a batch fails it is tried again one by one, so that only what fails is answered with an error.
     """
 
     continuous = False
 
-    def __init__(self, arm: str, name: str, capacity: int, base_dir: Path = Path()) -> None:
-        self.model = name
-        self.capacity = capacity
+    def __init__(self, arm: str, declared: Arm, section: GeneratorSection, base_dir: Path = Path()) -> None:
+        self.model = declared.model or section.backend
+        self.capacity = section.batch
         self._arm = arm
-        self._name = name
+        self._declared = declared
+        self._section = section
+        self._name = section.backend
         self._base_dir = base_dir
         self._function: Callable[..., Any] | None = None
+        self._turns = False
 
     async def start(self) -> None:
         """Import the function.
 
-        :raises ConfigurationError: if there is no such module or function.
+        :raises ConfigurationError: if there is no such module or function, or what the arm declares would not reach it.
         """
-        self._function = find(self._name, self._base_dir, "generator.backend")
-        if "arm" in inspect.signature(self._function).parameters:
-            self._function = partial(self._function, arm=self._arm)
+        function = find(self._name, self._base_dir, "generator.backend")
+        takes = list(inspect.signature(function).parameters)
+        self._turns = takes[:1] == ["conversations"]
+        if "settings" in takes:
+            function = partial(function, settings=self._settings)
+        elif unread := self._unread:
+            raise ConfigurationError(
+                f"{unread}: {self._name} would not know of it; give the function a parameter called settings, a dictionary "
+                "with what the experiment declares, or take this out"
+            )
+        self._function = partial(function, arm=self._arm) if "arm" in takes else function
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        section: dict[str, Any] = msgspec.to_builtins(self._section)
+        return {**section, **msgspec.to_builtins(self._declared), "sampling": self._sampling}
+
+    @property
+    def _sampling(self) -> dict[str, float]:
+        section = self._section
+        return {"temperature": section.temperature, "top_p": section.top_p, **self._declared.sampling}
+
+    @property
+    def _unread(self) -> str | None:
+        """Something that is declared, of which only ``settings`` tell."""
+        for field, declared, nothing in (
+            *((f"arms.{self._arm}.{name}", self._declared, Arm()) for name in Arm.__struct_fields__),
+            *((f"generator.{name}", self._section, GeneratorSection()) for name in _DECODING),
+        ):
+            name = field.rpartition(".")[2]
+            if getattr(declared, name) != getattr(nothing, name):
+                return field
+        return None
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -52,8 +94,7 @@ class UserGenerator:
     async def generate(self, requests: Sequence[Request]) -> AsyncIterator[Completion]:
         """Answer every request."""
         assert self._function is not None, "start() comes first"
-        inner = self._function.func if isinstance(self._function, partial) else self._function
-        if inspect.isasyncgenfunction(inner):
+        if inspect.isasyncgenfunction(self._function):
             async for completion in self._stream(requests):
                 yield completion
             return
@@ -77,9 +118,9 @@ class UserGenerator:
 
     def _batch(self, requests: Sequence[Request]) -> list[Completion]:
         assert self._function is not None
-        prompts = [request.messages[-1].content if request.messages else "" for request in requests]
+        asked = [self._asked(request) for request in requests]
         try:
-            texts = self._function(prompts)
+            texts = self._function(asked)
         except Exception as error:
             if len(requests) == 1:
                 return [Completion(requests[0], "", "error", error=f"{self._name} raised {error!r}")]
@@ -88,13 +129,26 @@ class UserGenerator:
             got = "nothing" if texts is None else f"{len(texts)} texts"
             said = f"{self._name} returned {got} for {len(requests)} prompts"
             return [Completion(request, "", "error", error=said) for request in requests]
-        return [_completion(request, text, self._name) for request, text in zip(requests, texts, strict=True)]
+        return [self._completion(request, text) for request, text in zip(requests, texts, strict=True)]
 
+    def _asked(self, request: Request) -> Any:
+        if self._turns:
+            return [{"role": turn.role, "content": turn.content} for turn in request.messages]
+        if len(request.messages) > 1:
+            raise ConfigurationError(
+                f"prompts.messages: {self._name} takes prompts, and of a conversation it would get the last turn alone; call "
+                "its first parameter conversations, and it gets lists of {role, content}"
+            )
+        return request.messages[-1].content if request.messages else ""
 
-def _completion(request: Request, text: Any, name: str) -> Completion:
-    if not isinstance(text, str):
-        return Completion(request, "", "error", error=f"{name} returned {type(text).__name__} instead of a text")
-    return Completion(request, text, "stop", 0, len(text.split()))
+    def _completion(self, request: Request, text: Any) -> Completion:
+        if not isinstance(text, str):
+            return Completion(
+                request, "", "error", error=f"{self._name} returned {type(text).__name__} instead of a text"
+            )
+        kept, _ = without_stop(text, self._section.stop)
+        thinking, answer = thinking_apart(kept, self._section.thinking)
+        return Completion(request, answer, "stop", 0, len(text.split()), thinking=thinking)
 
 
 def find(name: str, base_dir: Path, field: str) -> Callable[..., Any]:
