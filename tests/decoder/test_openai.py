@@ -346,16 +346,29 @@ async def test_a_key_that_is_turned_away_stops_the_run_which_goes_on_with_anothe
     assert not holding(runs, KEY)
 
 
+def run_on_vendor(experiment: Make, folder: Path, *options: str) -> Any:
+    arms = {"base": {"model": "mine"}, "tuned": {"model": "other"}}
+    (folder / "p.txt").write_text("Hello\n")
+    plain = experiment(arms=arms, generator={"backend": "openai"}, prompts={"path": "p.txt"})
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(plain))
+    return CliRunner().invoke(
+        main, ["run", str(folder / "experiment.yaml"), "--runs", str(folder / "runs"), *options], env={"COLUMNS": "200"}
+    )
+
+
+def test_before_prompts_leave_the_machine_it_says_where_to_and_asks(experiment: Make, tmp_path: Path) -> None:
+    result = run_on_vendor(experiment, tmp_path)
+    assert result.exit_code == 2
+    assert "the prompts leave this machine, for api.openai.com, which answers them as base and tuned" in result.output
+    assert "run the command again with --yes" in result.output
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_missing_key_is_told_before_a_run_is_begun(
     experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    arms = {"base": {"model": "mine"}, "tuned": {"model": "other"}}
-    prompts = {"path": "p.txt"}
-    (tmp_path / "p.txt").write_text("Hello\n")
-    path = tmp_path / "experiment.yaml"
-    path.write_text(yaml.safe_dump(experiment(arms=arms, generator={"backend": "openai"}, prompts=prompts)))
-    result = CliRunner().invoke(main, ["run", str(path), "--runs", str(tmp_path / "runs")])
+    result = run_on_vendor(experiment, tmp_path, "--yes")
     assert result.exit_code == 2
     assert "arms.base: no key; set OPENAI_API_KEY" in result.stderr
     assert not (tmp_path / "runs").exists()

@@ -16,13 +16,20 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask before texts a
 
 
 def confirm(experiment: Experiment, said: Console, *, yes: bool) -> None:
-    """Say what the language models of the tiers may cost and read, and ask, unless ``yes`` or nothing leaves or costs.
+    """Say what language models may cost and read, and ask, unless ``yes`` or nothing leaves or costs.
 
     :raises ConfigurationError: if nobody is there to answer.
     :raises click.Abort: if the answer is no.
     """
-    from contraflow.llm.estimate import STATEMENTS, estimates
+    from contraflow.llm.estimate import STATEMENTS, estimates, hosts_of_arms
 
+    decode = hosts_of_arms(experiment)
+    for host, arms in decode.items():
+        said.print(
+            f"the prompts leave this machine, for {host}, which answers them as {' and '.join(arms)}. What that costs is bounded "
+            f"by budget.texts and budget.tokens; budget.dollars is for judges.",
+            highlight=False,
+        )
     asked = [estimate for estimate in estimates(experiment) if estimate.asks]
     for estimate in asked:
         said.print(
@@ -32,9 +39,11 @@ def confirm(experiment: Experiment, said: Console, *, yes: bool) -> None:
             f"{STATEMENTS} of them about ${STATEMENTS * estimate.usual:,.2f}.",
             highlight=False,
         )
-    if not asked:
+    if not asked and not decode:
         return
-    said.print(f"All models together may spend ${experiment.budget.dollars:,.2f} (budget.dollars).", highlight=False)
+    if asked:
+        total = f"All models together may spend ${experiment.budget.dollars:,.2f} (budget.dollars)."
+        said.print(total, highlight=False)
     if yes:
         return
     if not sys.stdin.isatty():

@@ -15,7 +15,7 @@ from contraflow.validator.core import ELSEWHERE
 from contraflow.validator.docket import until
 from contraflow.validator.writing import NEAR, TEXTS, as_author
 
-__all__ = ["Estimate", "estimates"]
+__all__ = ["Estimate", "estimates", "hosts_of_arms"]
 
 STATEMENTS = 20
 """Statements that an estimate is for; nobody knows before how many there will be."""
@@ -65,6 +65,16 @@ def estimates(experiment: Experiment) -> Iterator[Estimate]:
             # at worst every pair is asked in both orders, and every answer cannot be read and is asked for once more
             most = _dollars(experiment, tier, 2 * (3 * pairs + ELSEWHERE), tier.max_tokens, shown)
             yield Estimate(tier.name, _host(tier), texts, usual, most)
+
+
+def hosts_of_arms(experiment: Experiment) -> dict[str, list[str]]:
+    """Where the prompts of arms go to, away from this machine: the hosts, each with its arms."""
+    hosts: dict[str, list[str]] = {}
+    for name, arm in experiment.arms.items() if experiment.generator.backend == "openai" else ():
+        host = urlsplit(arm.base_url or server.URL).hostname or ""
+        if host not in _HERE:
+            hosts.setdefault(host, []).append(name)
+    return hosts
 
 
 def _dollars(experiment: Experiment, tier: LLMTier, calls: int, written: int, shown: int) -> float:

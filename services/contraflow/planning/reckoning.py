@@ -167,7 +167,8 @@ def _bytes(resolved: Resolved, asked: Asked, texts: Sequence[str]) -> tuple[floa
     said = 4.0 * resolved.experiment.generator.max_tokens
     if texts:
         said = sum(len(text.encode("utf-8", "replace")) for text in texts) / len(texts)
-    asks = sum(len(prompt.text.encode("utf-8", "replace")) for prompt in asked.prompts) / len(asked.prompts)
+    turns = (turn.content for prompt in asked.prompts for turn in prompt.messages)
+    asks = sum(len(turn.encode("utf-8", "replace")) for turn in turns) / len(asked.prompts)
     return said, asks, 4.0 * resolved.experiment.embedder.dim
 
 
