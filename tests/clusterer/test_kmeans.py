@@ -78,12 +78,19 @@ def test_a_merger_is_the_weighted_mean_of_both_and_frees_the_smaller_slot() -> N
 
 def test_the_warm_start_is_as_tight_as_scikit_learns_k_means() -> None:
     vectors = texts(1200)
-    rival = KMeans(20, n_init=1, init="k-means++", random_state=0, max_iter=8).fit(vectors)
+    rival = KMeans(20, n_init=1, init="k-means++", random_state=0, max_iter=50).fit(vectors)
     ratios = []
     for seed in range(5):
         centroids, labels = warm_centroids(vectors, 20, np.random.default_rng(seed))
         ratios.append(((vectors - centroids[labels]) ** 2).sum() / rival.inertia_)
     assert np.median(ratios) < 1.03
+
+
+def test_the_warm_start_goes_on_until_no_text_changes_its_cluster() -> None:
+    vectors = texts(1200)
+    centroids, labels = warm_centroids(vectors, 20, np.random.default_rng(1))
+    means = np.stack([vectors[labels == k].mean(axis=0) for k in range(20)])
+    assert centroids == pytest.approx(means, abs=1e-5)
 
 
 def test_the_warm_start_copes_with_fewer_different_texts_than_clusters() -> None:

@@ -18,6 +18,9 @@ Floats = NDArray[np.float32]
 
 RATE_FLOOR = 1 / 1000
 
+ROUNDS = 50
+"""Most Lloyd rounds of a warm start. With 8, one pass at K = 100 ended at .977 of offline's explained variance."""
+
 
 class Nearest(NamedTuple):
     """By text: the nearest slot and the second, the difference of their scores, the squared distance to the nearest."""
@@ -125,12 +128,18 @@ class OnlineKMeans:
 
 
 def warm_centroids(
-    vectors: Floats, k: int, rng: np.random.Generator, rounds: int = 8
+    vectors: Floats, k: int, rng: np.random.Generator, rounds: int = ROUNDS
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """k-means++ (Arthur & Vassilvitskii, 2007) and Lloyd rounds over (n, dim) vectors: centroids and labels."""
+    """k-means++ (Arthur & Vassilvitskii, 2007) and Lloyd rounds over (n, dim) vectors: centroids and labels.
+
+    The rounds end when no label changes any more.
+    """
     centroids = _plus_plus(vectors, min(k, len(vectors)), rng)
-    labels = _labels(vectors, centroids)
+    labels, before = _labels(vectors, centroids), np.empty(0, np.int64)
     for _ in range(rounds):
+        if np.array_equal(labels, before):
+            break
+        before = labels
         sizes = np.bincount(labels, minlength=len(centroids)).astype(np.float32)[:, None]
         sums = _sums(vectors, labels, len(centroids))
         centroids = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids)
