@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
-from operator import attrgetter
 
 import anyio
 
@@ -59,6 +58,7 @@ class Dispatcher:
         self._clock = clock or Clock()
         self._pending: list[_Job] = []
         self._asked: set[_Job] = set()
+        self._asked_suspects: set[_Job] = set()
         self._few = 1
         self._answers = 0
         self._changed = anyio.Event()
@@ -142,11 +142,13 @@ class Dispatcher:
             return False
         if self._pending[0].suspect:
             return len(self._asked) < self._few
-        return len(self._asked) < max(1, self._generator.capacity) and not any(map(_is_suspect, self._asked))
+        return len(self._asked) < max(1, self._generator.capacity) and not self._asked_suspects
 
     def _take(self) -> _Job:
         job = heapq.heappop(self._pending)
         self._asked.add(job)
+        if job.suspect:
+            self._asked_suspects.add(job)
         return job
 
     def _push(self, job: _Job) -> None:
@@ -171,6 +173,7 @@ class Dispatcher:
     def _ended(self, job: _Job) -> None:
         """The engine has lived through it."""
         self._asked.discard(job)
+        self._asked_suspects.discard(job)
         job.suspect = False
         self._answers += 1
         self._changed.set()
@@ -178,7 +181,8 @@ class Dispatcher:
     def _suspect(self, error: str) -> None:
         """One request may be what killed the engine; it is to blame only if it was alone."""
         jobs, self._asked = self._asked, set()
-        self._few = 1 if any(map(_is_suspect, jobs)) else max(1, isqrt(len(jobs)))
+        again, self._asked_suspects = bool(self._asked_suspects), set()
+        self._few = 1 if again else max(1, isqrt(len(jobs)))
         for job in jobs:
             job.suspect = True
             if len(jobs) == 1:
@@ -203,6 +207,3 @@ class Dispatcher:
         await self._generator.close()
         await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
         await self._generator.start()
-
-
-_is_suspect = attrgetter("suspect")
