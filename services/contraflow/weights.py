@@ -64,6 +64,11 @@ def _resolve(name: str, revision: str | None, packages: dict[str, _Packaged]) ->
             return _resolved(name, *found)
         tried.append("its PyPI package is not installed")
     if Path(name).is_dir():
+        if revision is not None:
+            raise ConfigurationError(
+                f"{name} is a local folder, which has no revision {revision!r}; give the folder of that revision, or the "
+                "model's name on the hub"
+            )
         return _resolved(name, Path(name), f"local folder {name}")
     tried.append(f"there is no folder {name}")
     try:

@@ -14,12 +14,13 @@ __all__ = ["problems_of"]
 
 _BACKENDS = ["transformers", "openai", "scripted", "replay"]
 _READ = {
-    "transformers": ("model", "revision", "lora", "steering", "system_prompt", "prefix", "sampling"),
+    "transformers": ("model", "revision", "lora", "quantization", "steering", "system_prompt", "prefix", "sampling"),
     "openai": ("model", "base_url", "key", "system_prompt", "prefix", "sampling"),
     "scripted": ("plants", "speed"),
     "replay": (),
 }
 """What each backend reads of an arm. Anything else would compare a model with itself, and find nothing."""
+_QUANTIZATIONS = ("int8", "int4")
 _DECODING = ("min_tokens", "chat", "stop", "thinking")
 _SAMPLING = {
     "transformers": ("temperature", "top_p", "top_k"),
@@ -88,6 +89,8 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
         what = "name" if backend == "openai" else "name or folder"
         for name in (name for name, arm in experiment.arms.items() if arm.model is None):
             yield Problem(("arms", name, "model"), f"missing; the {backend} backend needs a model's {what}")
+    if backend == "transformers":
+        yield from _quantizations(experiment)
     if backend == "openai":
         yield from problems_of_servers(experiment)
     if backend == "replay":
@@ -113,6 +116,17 @@ def _decoding(experiment: Experiment) -> Iterator[Problem]:
             )
     if isinstance(experiment.prompts, Prompts) and experiment.prompts.messages is not None:
         yield Problem(("prompts", "messages"), "conversations need generator.chat: true; plain text has no turns")
+
+
+def _quantizations(experiment: Experiment) -> Iterator[Problem]:
+    for name, arm in experiment.arms.items():
+        if arm.quantization is not None and arm.quantization not in _QUANTIZATIONS:
+            guess = nearest(arm.quantization, list(_QUANTIZATIONS)) or "."
+            yield Problem(
+                ("arms", name, "quantization"),
+                f'transformers cannot round weights to "{arm.quantization}"{guess} Valid: {", ".join(_QUANTIZATIONS)}; a '
+                "checkpoint that is quantised already is named as model alone",
+            )
 
 
 def _steering(steering: Steering, keys: Keys) -> Iterator[Problem]:

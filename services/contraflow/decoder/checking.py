@@ -31,6 +31,8 @@ def _missing(experiment: Experiment, base_dir: Path) -> Iterator[str]:
             yield (
                 f"arms.{name}.lora: there is no adapter in {base_dir / arm.lora} (no adapter_config.json); give its folder"
             )
+        if backend == "transformers" and arm.quantization is not None and not is_installed("torchao"):
+            yield f"arms.{name}.quantization: needs a package: pip install 'contraflow[quantization]'"
         if arm.steering is not None and arm.steering.vector and not (base_dir / arm.steering.vector).is_file():
             yield f"arms.{name}.steering.vector: there is no file {base_dir / arm.steering.vector}"
         if backend == "openai":

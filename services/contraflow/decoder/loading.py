@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from contraflow.decoder.quantizing import quantize
 from contraflow.decoder.steering import steer
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
@@ -23,7 +24,7 @@ class Loaded(NamedTuple):
 
 
 def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
-    """The model of the arm ``name``, with its adapter merged and its steering vector in place.
+    """The model of the arm ``name``, with its adapter merged, its weights quantised and its steering vector in place.
 
     :raises GeneratorError: if it is missing, its adapter or vector does not fit, or answers of that length have no place
         in it.
@@ -45,6 +46,9 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
     # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
     model.requires_grad_(True)
     model = model.to(_device(section)).eval()
+    if arm.quantization is not None:
+        quantize(model, arm.quantization, f"arms.{name}.quantization")
+        mark += f"+{arm.quantization}"
     if arm.steering is not None:
         mark += f"+{steer(model, tokenizer, arm.steering, f'arms.{name}.steering', base_dir)}"
     return Loaded(model, tokenizer, resolved.source, mark)
