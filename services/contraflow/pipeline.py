@@ -80,6 +80,7 @@ class Ring:
         encoding: Encoding | None = None,
         metrics: Metrics | None = None,
         identity: str | None = None,
+        only: Collection[str] = (),
     ) -> None:
         self.log = log
         self.wire = Wire(run, resolved.experiment.partitions)
@@ -90,6 +91,7 @@ class Ring:
         self._encoding = encoding
         self._metrics = metrics
         self._identity = identity or run
+        self._together = [arm for arm in resolved.arms if not only or decoder_of(arm) in only]
 
     @property
     def services(self) -> dict[str, Service]:
@@ -160,7 +162,11 @@ class Ring:
 
     def _generator(self, arm: str) -> Generator:
         stored = self._asked.texts
-        generator = ReplayGenerator(arm, stored) if stored else build(arm, self.resolved.experiment, self._base_dir)
+        generator = (
+            ReplayGenerator(arm, stored)
+            if stored
+            else build(arm, self.resolved.experiment, self._base_dir, self._together)
+        )
         return generator if self._metrics is None else MeteredGenerator(generator, self._metrics.of(decoder_of(arm)))
 
     async def _embed(self) -> None:
@@ -230,7 +236,7 @@ async def open_ring(
     With ``metrics`` its services are counted. What its judges spend is kept under ``identity`` (the run's name by default).
     """
     if only and all(name.startswith(_DECODER) for name in only):
-        yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics)
+        yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics, only=only)
         return
 
     def open_cache() -> EmbeddingCache:

@@ -12,9 +12,10 @@ from contraflow.experiment import Arm, Experiment, Generator, Kafka, Prompts, St
 
 __all__ = ["problems_of"]
 
-_BACKENDS = ["transformers", "openai", "scripted", "replay"]
+_BACKENDS = ["transformers", "vllm", "openai", "scripted", "replay"]
 _READ = {
     "transformers": ("model", "revision", "lora", "quantization", "steering", "system_prompt", "prefix", "sampling"),
+    "vllm": ("model", "revision", "lora", "system_prompt", "prefix", "quantization", "sampling"),
     "openai": ("model", "base_url", "key", "system_prompt", "prefix", "sampling"),
     "scripted": ("plants", "speed"),
     "replay": (),
@@ -24,9 +25,12 @@ _QUANTIZATIONS = ("int8", "int4")
 _DECODING = ("min_tokens", "chat", "stop", "thinking")
 _SAMPLING = {
     "transformers": ("temperature", "top_p", "top_k"),
-    "openai": (
-        *("temperature", "top_p", "top_k", "min_p"),
-        *("presence_penalty", "frequency_penalty", "repetition_penalty"),
+    **dict.fromkeys(
+        ("vllm", "openai"),
+        (
+            *("temperature", "top_p", "top_k", "min_p"),
+            *("presence_penalty", "frequency_penalty", "repetition_penalty"),
+        ),
     ),
 }
 

@@ -74,8 +74,10 @@ def draw_seed(request: Request, arm: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
+def build(arm: str, experiment: Experiment, base_dir: Path, together: Sequence[str] = ()) -> Generator:
     """The generator of an arm. One that replays is made from its texts, which are read once for all arms.
+
+    ``together`` are the arms that this process decodes, which may share an engine.
 
     :raises ConfigurationError: if the backend is unknown or lacks what it needs.
     """
@@ -88,6 +90,10 @@ def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
         from contraflow.decoder.transformers import TransformersGenerator
 
         return TransformersGenerator(arm, experiment.arms[arm], experiment.generator, base_dir)
+    if backend == "vllm":
+        from contraflow.decoder.vllm import VllmGenerator
+
+        return VllmGenerator.build(arm, experiment, base_dir, together)
     if backend == "openai":
         from contraflow.decoder.openai import OpenAIGenerator
 
@@ -97,6 +103,6 @@ def build(arm: str, experiment: Experiment, base_dir: Path) -> Generator:
 
         return UserGenerator(arm, experiment.arms[arm], experiment.generator, base_dir)
     raise ConfigurationError(
-        f"generator.backend: unknown backend {backend!r}; choose transformers, openai, scripted, replay, or your own as "
+        f"generator.backend: unknown backend {backend!r}; choose transformers, vllm, openai, scripted, replay, or your own as "
         "my_module:function"
     )

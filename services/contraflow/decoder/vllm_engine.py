@@ -1,0 +1,152 @@
+"""A vLLM engine in this process, which arms of the same weights share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from contraflow.decoder.adapter import Adapter, read_adapter, refuse_another_base
+from contraflow.decoder.saturation import Saturation
+from contraflow.decoder.vllm_binding import Binding, Vllm
+from contraflow.decoder.vllm_plan import EnginePlan, engine_options
+from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.weights import ResolvedModel, resolve_model
+
+__all__ = ["Engine", "said", "shared_engine"]
+
+logger = logging.getLogger(__name__)
+
+_engines: WeakValueDictionary[bytes, Engine] = WeakValueDictionary()
+
+
+def shared_engine(plan: EnginePlan, bind: Callable[[], Binding] = Vllm) -> Engine:
+    """The engine of this plan in this process, made when it is first asked for."""
+    key = msgspec.json.encode((plan.arms, plan.section, str(plan.base_dir)))
+    return _engines.setdefault(key, Engine(plan, bind))
+
+
+class Engine:
+    """Starts with its first user, again when it has died, and ends with its last user.
+
+    ``saturation`` measures how much it is given at once, by all users together. ``llm`` is vLLM's AsyncLLM, ``context``
+    the tokens that prompt and answer may have together.
+    """
+
+    def __init__(self, plan: EnginePlan, bind: Callable[[], Binding] = Vllm) -> None:
+        self.plan = plan
+        self.binding: Binding
+        self.saturation = Saturation()
+        self.source: ResolvedModel
+        self.adapters: dict[str, Adapter] = {}
+        self.llm: Any = None
+        self.context = 0
+        self._bind = bind
+        self._held: dict[str, int] = {}
+        self._turn = anyio.Lock()
+        self._read = self._cached = 0
+
+    async def acquire(self, arm: str) -> None:
+        """Let an arm use it; it is started if it does not run.
+
+        :raises GeneratorError: if it cannot start; names the arm and the field.
+        """
+        async with self._turn:
+            if self.llm is None or self.llm.errored:
+                await self._stop()
+                self.llm = await anyio.to_thread.run_sync(self._start)
+            self._held.setdefault(arm, 0)
+
+    async def release(self, arm: str) -> None:
+        """Give it back: the last one stops it, and a dead one is put away."""
+        async with self._turn:
+            self._held.pop(arm, None)
+            if not self._held:
+                self._tell()
+            if not self._held or (self.llm is not None and self.llm.errored):
+                await self._stop()
+
+    async def _stop(self) -> None:
+        llm, self.llm = self.llm, None
+        if llm is not None:
+            await anyio.to_thread.run_sync(llm.shutdown)
+
+    def room(self, arm: str) -> int:
+        """How many requests an arm may hold: its share, or what the others leave."""
+        total = self.saturation.capacity
+        others = sum(self._held.values()) - self._held.get(arm, 0)
+        return max(1, total // max(1, len(self._held)), total - others)
+
+    def hold(self, arm: str, more: int) -> None:
+        """An arm gives it so many more requests."""
+        if arm in self._held:
+            self._held[arm] += more
+
+    def read(self, tokens: int, cached: int) -> None:
+        """It has read a prompt of so many tokens, of which so many were in its prefix cache."""
+        self._read += tokens
+        self._cached += cached
+
+    def _tell(self) -> None:
+        if self._read:
+            logger.info(
+                "vLLM of %s: %d requests at once, %.0f %% of %d prompt tokens from the prefix cache%s",
+                ", ".join(self.plan.arms),
+                self.saturation.capacity,
+                100 * self._cached / self._read,
+                self._read,
+                "; it would have taken more: a larger generator.batch makes larger epochs"
+                if self.saturation.starved
+                else "",
+            )
+
+    # starting, in a thread
+
+    def _start(self) -> Any:
+        plan = self.plan
+        self.binding = self._bind()
+        self.source = self._resolved()
+        for name, arm in plan.arms.items():
+            if arm.lora is not None:
+                field = f"arms.{name}.lora"
+                self.adapters[name] = read_adapter(plan.base_dir / arm.lora, field)
+                refuse_another_base(self.adapters[name], self.source.path, field)
+        try:
+            defaults = self.binding.defaults(self.source.path)
+            llm = self.binding.start(engine_options(plan, self.source.path, self.adapters, defaults))
+        except (ConfigurationError, GeneratorError):
+            raise
+        except Exception as error:  # vLLM and torch raise whatever they like
+            raise GeneratorError(
+                f"{plan.field}: vLLM could not start with {self.source.path}: {said(error)}. What its engine said of it stands "
+                "above. Where memory is short, lower generator.options.max_model_len or kv_cache_memory_bytes (on a GPU "
+                "gpu_memory_utilization), or take a smaller model"
+            ) from error
+        self.context = llm.vllm_config.model_config.max_model_len
+        self.saturation.bound(llm.vllm_config.scheduler_config.max_num_seqs)
+        if plan.section.max_tokens >= self.context:
+            llm.shutdown()
+            raise GeneratorError(
+                f"generator.max_tokens: {plan.section.max_tokens:,} leave no place for a prompt in the {self.context:,} tokens "
+                f"that the engine of {plan.field} takes; lower it, or give it more memory"
+            )
+        return llm
+
+    def _resolved(self) -> ResolvedModel:
+        # a folder is meant relative to the experiment file
+        arm = self.plan.any
+        local = self.plan.base_dir / (arm.model or "")
+        try:
+            return resolve_model(str(local) if arm.model and local.is_dir() else arm.model or "", arm.revision)
+        except ConfigurationError as error:
+            raise GeneratorError(f"{self.plan.field}: {error}") from error
+
+
+def said(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop."""
+    return (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")

@@ -1,0 +1,363 @@
+"""The vLLM generator on a fake engine of the same interface; test_vllm_real.py has the real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from contraflow.configuration import experiment_from
+from contraflow.decoder.generator import Completion, draw_seed
+from contraflow.decoder.service import Decoder
+from contraflow.decoder.vllm import VllmGenerator
+from contraflow.decoder.vllm_engine import shared_engine
+from contraflow.decoder.vllm_plan import plan_engine
+from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.events import Message, Origin, Request, Text, decode
+from contraflow.experiment import Experiment
+from contraflow.log.embedded import EmbeddedLog
+from contraflow.packages import is_installed
+from contraflow.results import read_topic
+from contraflow.runtime.drain import Drain
+from contraflow.topics import specs
+from contraflow.wire import Wire, partition_of
+from decoder.fake_vllm import Dead, FakeTokenizer, FakeVllm, write_adapter, write_model
+
+Declared = dict[str, Any]
+BASE: Declared = {"model": "small"}
+TUNED: Declared = {"model": "small", "lora": "adapter"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_model(tmp_path / "small")
+    write_adapter(tmp_path / "adapter")
+    return tmp_path
+
+
+@pytest.fixture
+def fake() -> FakeVllm:
+    return FakeVllm()
+
+
+def experiment(arms: dict[str, Declared], **generator: Any) -> Experiment:
+    return experiment_from(
+        {
+            "experiment": "x",
+            "arms": arms,
+            "generator": {"backend": "vllm", "max_tokens": 10, **generator},
+            "prompts": "unconditional",
+        }
+    )
+
+
+def generators(
+    fake: FakeVllm, folder: Path, asked: Experiment, together: Sequence[str] | None = None
+) -> dict[str, VllmGenerator]:
+    names = tuple(asked.arms) if together is None else together
+    return {
+        name: VllmGenerator(name, shared_engine(plan_engine(name, asked, folder, names), lambda: fake))
+        for name in asked.arms
+    }
+
+
+def request(seq: int, prompt: str = "how do I cook rice") -> Request:
+    return Request(
+        seq=seq,
+        request_id=f"x-1:{seq}",
+        prompt_id="p0",
+        messages=(Message(role="user", content=prompt),),
+        draw=seq,
+        seed=seq,
+        epoch=1,
+        origin=Origin.EXPLORE,
+    )
+
+
+async def answers(generator: VllmGenerator, *requests: Request) -> list[Completion]:
+    return [completion async for completion in generator.generate(requests)]
+
+
+async def why_it_does_not_start(generator: VllmGenerator) -> str:
+    with pytest.raises(GeneratorError) as caught:
+        await generator.start()
+    return str(caught.value)
+
+
+async def test_arms_that_differ_by_adapter_prompt_or_sampling_share_one_engine(fake: FakeVllm, folder: Path) -> None:
+    arms: dict[str, Declared] = {
+        "base": BASE,
+        "tuned": TUNED,
+        "polite": BASE | {"system_prompt": "be polite"},
+        "cold": BASE | {"sampling": {"temperature": 0.1, "top_k": 5.0}, "prefix": "Well,"},
+    }
+    made = generators(fake, folder, experiment(arms))
+    async with anyio.create_task_group() as tasks:
+        for generator in made.values():
+            tasks.start_soon(generator.start)
+    (llm,) = fake.started
+    said = {name: (await answers(generator, request(1)))[0].text for name, generator in made.items()}
+    assert said == {name: f"{'tuned' if name == 'tuned' else 'base'} {draw_seed(request(1), name)}" for name in arms}
+    by_arm = {asked.id.partition(":")[0]: asked for asked in llm.asked}
+    assert [len(by_arm[name].prompt["prompt_token_ids"]) for name in arms] == [7, 7, 10, 8]
+    assert by_arm["cold"].sampling.temperature == 0.1
+    assert by_arm["cold"].sampling.top_k == 5
+    assert isinstance(by_arm["cold"].sampling.top_k, int)
+    assert llm.options["max_loras"] == 2  # and one of them stays empty
+    for generator in made.values():
+        assert not llm.stopped
+        await generator.close()
+    assert llm.stopped
+
+
+async def test_arms_of_other_weights_have_an_engine_each(fake: FakeVllm, folder: Path) -> None:
+    write_model(folder / "other")
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": {"model": "other"}}))
+    for generator in made.values():
+        await generator.start()
+    assert [Path(llm.options["model"]).name for llm in fake.started] == ["small", "other"]
+    assert ["enable_lora" in llm.options for llm in fake.started] == [False, False]
+    assert made["base"].model != made["tuned"].model
+    for generator in made.values():
+        await generator.close()
+
+
+async def test_a_process_that_decodes_one_arm_prepares_its_engine_for_that_alone(fake: FakeVllm, folder: Path) -> None:
+    asked = experiment({"base": BASE, "tuned": TUNED})
+    generator = generators(fake, folder, asked, together=["base"])["base"]
+    await generator.start()
+    assert "enable_lora" not in fake.started[0].options
+    await generator.close()
+
+
+async def test_what_a_text_cost_and_why_it_ended_is_told(fake: FakeVllm, folder: Path) -> None:
+    generator = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["tuned"]
+    await generator.start()
+    first, second = await answers(generator, request(1), request(2))
+    assert {first.request.seq, second.request.seq} == {1, 2}
+    assert (first.prompt_tokens, first.completion_tokens, first.finish_reason) == (7, 4, "stop")
+    assert first.seconds > 0
+    assert generator.model.startswith("small-")
+    assert "+adapter-" in generator.model
+    await generator.close()
+
+
+async def test_a_context_too_long_fails_its_request_and_is_never_cut(fake: FakeVllm, folder: Path) -> None:
+    generator = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["base"]
+    await generator.start()
+    fits, long = request(1, "word " * 88), request(2, "word " * 89)
+    by_seq = {answer.request.seq: answer for answer in await answers(generator, fits, long)}
+    assert by_seq[1].error is None
+    assert by_seq[2].error is not None
+    assert "the prompt has 91 tokens; beside the 10 of generator.max_tokens the engine takes 90" in by_seq[2].error
+    await generator.close()
+
+
+async def test_a_request_that_the_engine_refuses_fails_alone(fake: FakeVllm, folder: Path) -> None:
+    arms: dict[str, Declared] = {"base": BASE, "hot": BASE | {"sampling": {"temperature": 3.0}}}
+    made = generators(fake, folder, experiment(arms))
+    for generator in made.values():
+        await generator.start()
+    (refused,) = await answers(made["hot"], request(1))
+    assert refused.error == "vLLM refused it: temperature is too high"
+    (well,) = await answers(made["base"], request(1))
+    assert well.error is None
+    for generator in made.values():
+        await generator.close()
+
+
+async def test_the_arms_of_an_engine_share_its_room_and_take_what_others_leave(fake: FakeVllm, folder: Path) -> None:
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))
+    base, tuned = made.values()
+    await base.start()
+    assert base.capacity == 16
+    await tuned.start()
+    assert (base.capacity, tuned.capacity) == (16, 16)
+    engine = base._engine
+    engine.hold("base", 12)
+    assert (base.capacity, tuned.capacity) == (16, 8)
+    engine.hold("tuned", 8)
+    assert (base.capacity, tuned.capacity) == (8, 8)
+    engine.hold("base", -12)
+    engine.hold("tuned", -8)
+    await tuned.close()
+    await base.close()
+
+
+async def test_a_dead_engine_is_started_once_for_all_its_arms(fake: FakeVllm, folder: Path) -> None:
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))
+    for generator in made.values():
+        await generator.start()
+    fake.started[0].die()
+    for generator in made.values():
+        with pytest.raises(Dead):
+            await answers(generator, request(1))
+    for generator in made.values():
+        await generator.close()
+        await generator.start()
+    assert len(fake.started) == 2
+    assert fake.started[0].stopped
+    assert [lora.name for lora in fake.started[1].loaded] == ["tuned"]
+    for generator in made.values():
+        assert (await answers(generator, request(1)))[0].error is None
+        await generator.close()
+    assert fake.started[1].stopped
+
+
+# what is refused when it starts
+
+
+@pytest.mark.parametrize(
+    ("rank", "options", "expected"),
+    [(4, {}, 8), (64, {}, 64), (65, {}, 128), (4, {"max_lora_rank": 16}, 16)],
+)
+async def test_the_rank_of_the_engine_is_that_of_the_adapter(
+    fake: FakeVllm, folder: Path, rank: int, options: dict[str, int], expected: int
+) -> None:
+    write_adapter(folder / "ranked", rank=rank)
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED | {"lora": "ranked"}}, options=options))
+    await made["tuned"].start()
+    assert fake.started[0].options["max_lora_rank"] == expected
+    await made["tuned"].close()
+
+
+async def test_a_rank_above_the_engines_is_refused(fake: FakeVllm, folder: Path) -> None:
+    write_adapter(folder / "ranked", rank=4, rank_pattern={"q_proj": 24})
+    arms: dict[str, Declared] = {"base": BASE, "tuned": TUNED | {"lora": "ranked"}}
+    said = await why_it_does_not_start(
+        generators(fake, folder, experiment(arms, options={"max_lora_rank": 8}))["tuned"]
+    )
+    assert "arms.tuned.lora: its rank is 24, above generator.options.max_lora_rank 8" in said
+    write_adapter(folder / "huge", rank=600)
+    arms["tuned"] = TUNED | {"lora": "huge"}
+    said = await why_it_does_not_start(generators(fake, folder, experiment(arms))["tuned"])
+    assert "arms.tuned.lora: its rank is 600, and vLLM takes 512 at most. `contraflow merge`" in said
+    assert not fake.started
+
+
+async def test_an_adapter_of_another_base_is_refused_before_the_engine_starts(fake: FakeVllm, folder: Path) -> None:
+    write_adapter(folder / "wide", width=16)
+    arms: dict[str, Declared] = {"base": BASE, "tuned": TUNED | {"lora": "wide"}}
+    said = await why_it_does_not_start(generators(fake, folder, experiment(arms))["tuned"])
+    assert "arms.tuned.lora: the adapter in" in said
+    assert "changes model.q_proj, 16 x 16, which is 8 x 8 in the model. It was trained on 'org/small'" in said
+    assert not fake.started
+
+
+async def test_a_folder_without_an_adapter_is_refused(fake: FakeVllm, folder: Path) -> None:
+    arms: dict[str, Declared] = {"base": BASE, "tuned": TUNED | {"lora": "small"}}
+    said = await why_it_does_not_start(generators(fake, folder, experiment(arms))["tuned"])
+    assert "arms.tuned.lora: there is no adapter in" in said
+    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"\0" * 20)
+    said = await why_it_does_not_start(generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["tuned"])
+    assert "arms.tuned.lora: the adapter in" in said
+    assert "cannot be read" in said
+
+
+async def test_an_adapter_that_the_engine_does_not_take_is_refused(fake: FakeVllm, folder: Path) -> None:
+    arms: dict[str, Declared] = {"base": BASE, "refused": TUNED}
+    generator = generators(fake, folder, experiment(arms))["refused"]
+    said = await why_it_does_not_start(generator)
+    assert "arms.refused.lora: vLLM does not take the adapter" in said
+    assert "DoRA is not supported. `contraflow merge`" in said
+    assert fake.started[0].stopped
+
+
+async def test_a_model_that_is_not_there_is_named(fake: FakeVllm, folder: Path) -> None:
+    arms: dict[str, Declared] = {"base": {"model": "org/none", "revision": "0"}, "tuned": TUNED}
+    said = await why_it_does_not_start(generators(fake, folder, experiment(arms))["base"])
+    assert said.startswith("arms.base.model: model 'org/none' was not found")
+
+
+async def test_a_tokenizer_without_a_chat_template_is_refused(
+    fake: FakeVllm, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeTokenizer, "chat_template", None)
+    said = await why_it_does_not_start(generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["base"])
+    assert "arms.base.model: its tokenizer has no chat template. Write generator.chat: false" in said
+    assert fake.started[0].stopped
+
+
+async def test_what_an_answer_must_be_goes_into_its_sampling(fake: FakeVllm, folder: Path) -> None:
+    asked = experiment({"base": BASE, "tuned": TUNED}, stop=["###"], min_tokens=3, thinking=["<think>", "</think>"])
+    generator = generators(fake, folder, asked)["base"]
+    await generator.start()
+    await answers(generator, request(1))
+    sampling = fake.started[0].asked[0].sampling
+    assert (sampling.stop, sampling.min_tokens, sampling.skip_special_tokens) == (["###"], 3, False)
+    await generator.close()
+
+
+async def test_an_engine_that_cannot_start_says_what_to_lower(fake: FakeVllm, folder: Path) -> None:
+    fake.fails = RuntimeError("Engine core initialization failed.\nmore")
+    said = await why_it_does_not_start(generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["base"])
+    assert said.startswith("arms.base.model: vLLM could not start with")
+    assert "Engine core initialization failed. What its engine said of it stands above" in said
+    assert "generator.options.max_model_len" in said
+
+
+async def test_answers_that_leave_no_place_for_a_prompt_are_refused(fake: FakeVllm, folder: Path) -> None:
+    asked = experiment({"base": BASE, "tuned": TUNED}, options={"max_model_len": 10})
+    said = await why_it_does_not_start(generators(fake, folder, asked)["base"])
+    assert said.startswith("generator.max_tokens: 10 leave no place for a prompt in the 10 tokens")
+    assert fake.started[0].stopped
+
+
+@pytest.mark.skipif(is_installed("vllm"), reason="vLLM is installed here")
+async def test_without_vllm_it_says_how_to_install_it(folder: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"generator.backend: vllm cannot be imported .*make vllm.*contraflow doctor"
+    ):
+        await VllmGenerator.build("base", experiment({"base": BASE, "tuned": TUNED}), folder, ()).start()
+
+
+# in a decoder
+
+
+WIRE, COUNT = Wire("x-1", 4), 200
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
+    opened = await EmbeddedLog.open(tmp_path / "log")
+    await opened.create_topics(specs("x-1", WIRE.partitions))
+    producer = await opened.producer("test")
+    await producer.commit(
+        [
+            WIRE.out("requests", asked.request_id, asked, partition=partition_of(asked.seq, WIRE.partitions))
+            for asked in map(request, range(1, COUNT + 1))
+        ]
+    )
+    await producer.close()
+    yield opened
+    await opened.close()
+
+
+async def texts(log: EmbeddedLog) -> list[Text]:
+    return [decode(record.value or b"", Text) for record in await read_topic(log, WIRE, "texts")]
+
+
+async def test_an_engine_that_is_killed_ten_times_loses_no_request_of_either_arm(
+    fake: FakeVllm, folder: Path, log: EmbeddedLog
+) -> None:
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))
+    drain = Drain()
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            for name, generator in made.items():
+                tasks.start_soon(Decoder(log, WIRE, name, generator, drain).run)
+            for killed in range(1, 11):
+                while len(fake.started) < killed or len(fake.started[-1].asked) < 5:  # noqa: ASYNC110 - it is threaded
+                    await anyio.sleep(0.001)
+                fake.started[-1].die()
+            while len(await texts(log)) < 2 * COUNT:  # noqa: ASYNC110 - the log is the only witness
+                await anyio.sleep(0.01)
+            drain.request("test")
+    found = await texts(log)
+    assert len(fake.started) == 11
+    for arm in made:
+        assert sorted(text.seq for text in found if text.arm == arm) == list(range(1, COUNT + 1))
+    assert not [text for text in found if text.error]
