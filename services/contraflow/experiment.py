@@ -83,13 +83,13 @@ class Arm(_Section, frozen=True):
 
 
 class Generator(_Section, frozen=True):
-    """What decodes. ``backend`` is ``transformers``, ``openai``, ``scripted``, ``replay`` or ``my_module:function``.
+    """What decodes. ``backend`` is ``transformers``, ``vllm``, ``openai``, ``scripted``, ``replay`` or ``my_module:function``.
 
     Prompts go through the model's ``chat`` template, or are plain text. An answer ends before the first of the ``stop``
     strings, and has at least ``min_tokens``. ``thinking``: the markers between which a model thinks; it counts as tokens,
     and is no part of the text. ``tries`` bounds how often a request is tried; ``timeout`` (openai only) is seconds for a
-    call, ``patience`` for a try with its retries. ``options`` are the backend's own: fields of the request (openai).
-    ``world`` (scripted only) names a world, or its YAML file.
+    call, ``patience`` for a try with its retries. ``options`` are the backend's own: fields of the request (openai),
+    arguments of the engine (vllm). ``world`` (scripted only) names a world, or its YAML file.
     """
 
     backend: str = "transformers"

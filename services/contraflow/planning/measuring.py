@@ -37,7 +37,7 @@ async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
     memory = _memory_free()
     paces: Mapping[str, Pace] = {}
     if seconds and asked.texts is None:
-        generators = {arm: build(arm, resolved.experiment, loaded.base_dir) for arm in resolved.arms}
+        generators = {arm: build(arm, resolved.experiment, loaded.base_dir, resolved.arms) for arm in resolved.arms}
         ahead = resolved.epoch * resolved.in_flight
         paces = await calibrate(generators, _requests(resolved, asked), ahead=ahead, seconds=seconds)
     texts = _examples(asked, resolved.arms, paces)
