@@ -230,6 +230,30 @@ async def test_a_429_halves_what_is_asked_at_once_and_its_retry_after_is_waited_
     assert [c.error for c in found] == [None] * 16
 
 
+async def test_a_server_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contraflow.llm.patience._BACKOFF", lambda state: 0.01)
+    away: list[Asked] = []
+
+    def behave(asked: Asked) -> Does:
+        if len(away) < 9:
+            away.append(asked)
+            return fails(asked, 503, "starting")
+        return completes(asked, "fine")
+
+    async with stub(serving(behave)) as server, started(server, batch=4) as generator:
+        found = await answers(generator, *(request(seq, "q") for seq in range(6)))
+    assert [c.error for c in found] == [None] * 6
+
+
+async def test_a_server_that_stays_away_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contraflow.llm.patience._BACKOFF", lambda state: 0.01)
+    behave = serving(lambda asked: fails(asked, 503, "starting"))
+    async with stub(behave) as server, started(server, timeout=0.5, patience=1.0) as generator:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await answers(generator, request(1, "q"))
+    assert caught.group_contains(GeneratorError, match="503: starting.*What was decoded is kept")
+
+
 async def test_a_server_that_fails_everything_stops_the_run_instead_of_every_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
