@@ -24,7 +24,7 @@ from contraflow.results import read_topic
 from contraflow.runtime.drain import Drain
 from contraflow.topics import specs
 from contraflow.wire import Wire, partition_of
-from decoder.fake_vllm import Dead, FakeTokenizer, FakeVllm, write_adapter, write_model
+from fake_vllm import Dead, FakeTokenizer, FakeVllm, write_adapter, write_model
 
 Declared = dict[str, Any]
 BASE: Declared = {"model": "small"}
