@@ -203,13 +203,23 @@ async def test_a_reply_that_is_none_is_a_failed_try_of_its_request_alone(
     assert re.search(said.get(bad, ""), found[1].error or "")
 
 
-async def test_a_request_that_the_server_refuses_fails_alone_once_others_were_taken() -> None:
+async def test_a_request_that_the_server_does_not_take_fails_alone_also_if_it_is_the_first() -> None:
     behave = serving(lambda a: fails(a, 400, "bad turn") if a.user == "bad" else completes(a, "fine"))
     async with stub(behave) as server, started(server) as generator:
-        (first,) = await answers(generator, request(0, "q"))
-        (bad,) = await answers(generator, request(1, "bad"))
-    assert first.error is None
+        (bad,) = await answers(generator, request(0, "bad"))
+        (good,) = await answers(generator, request(1, "q"))
     assert "400: bad turn" in (bad.error or "")
+    assert good.error is None
+
+
+async def test_a_server_that_takes_no_request_stops_the_run() -> None:
+    behave = serving(lambda a: fails(a, 400, "seed is not supported"))
+    async with stub(behave) as server, started(server) as generator:
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await answers(generator, *(request(seq, "q") for seq in range(20)))
+    assert caught.group_contains(
+        GeneratorError, match="seed is not supported. Check generator.options, and what arms.tuned"
+    )
 
 
 async def test_a_429_halves_what_is_asked_at_once_and_its_retry_after_is_waited_for() -> None:
@@ -281,7 +291,11 @@ async def test_a_server_that_fails_everything_stops_the_run_instead_of_every_req
             {},
             r"generator\.max_tokens: 40 leave no place .* in the 40 tokens",
         ),
-        (serving(llm_stub.hang), {"base_url": "http://127.0.0.1:9/v1"}, r"arms\.tuned\.base_url: .*does not answer"),
+        (
+            serving(llm_stub.hang),
+            {"base_url": f"http://me:{KEY}@127.0.0.1:9/v1"},
+            r"arms\.tuned\.base_url: http://\*\*\*@127.*does not answer",
+        ),
     ],
 )
 async def test_what_cannot_work_is_told_at_the_start(

@@ -122,6 +122,18 @@ async def test_an_adapter_of_another_model_is_refused(tmp_path: Path) -> None:
         await generator(declared=Arm(model=SMOL, lora=str(tmp_path / "adapter"))).start()
 
 
+async def test_an_adapter_of_a_model_with_fewer_layers_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(ADAPTER, tmp_path / "adapter")
+    weights = load_file(ADAPTER / "adapter_model.safetensors")
+    kept = {key: value for key, value in weights.items() if ".layers.29." not in key}
+    save_file(kept, tmp_path / "adapter" / "adapter_model.safetensors")
+    said = r"arms\.a\.lora: the adapter in .* does not fit .*it has nothing for .*layers\.29\."
+    with pytest.warns(UserWarning, match="missing adapter keys"), pytest.raises(GeneratorError, match=said):
+        await generator(declared=Arm(model=SMOL, lora=str(tmp_path / "adapter"))).start()
+
+
 async def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
     with pytest.raises(GeneratorError, match=r"arms\.a\.lora: there is no adapter in .*give its folder"):
         await generator(declared=Arm(model=SMOL, lora=str(tmp_path))).start()

@@ -13,7 +13,7 @@ from contraflow.configuration.typed import Problem
 from contraflow.errors import ConfigurationError
 from contraflow.experiment import Experiment
 
-__all__ = ["literal_secrets", "redacted", "secret"]
+__all__ = ["literal_secrets", "redacted", "secret", "without_userinfo"]
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}|env:(\w+)")
 _SECRET = re.compile(
@@ -63,7 +63,12 @@ def _redacted(key: str, value: Any) -> Any:
         return {inner: _redacted(inner, v) for inner, v in value.items()}
     if isinstance(value, list):
         return [_redacted(key, v) for v in value]
-    return _USERINFO.sub("***@", value) if isinstance(value, str) else value
+    return without_userinfo(value) if isinstance(value, str) else value
+
+
+def without_userinfo(text: str) -> str:
+    """The text, without the names and passwords of the addresses in it."""
+    return _USERINFO.sub("***@", text)
 
 
 def _is_literal(key: str, value: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from contraflow.errors import ConfigurationError
+from contraflow.decoder.adapter import read_adapter
+from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Experiment
 from contraflow.llm.keys import OPENAI, key_of
 from contraflow.packages import is_installed
@@ -27,10 +28,11 @@ def _missing(experiment: Experiment, base_dir: Path) -> Iterator[str]:
     if backend == "openai" and not is_installed("openai"):
         yield "generator.backend: openai needs a package: pip install 'contraflow[openai]'"
     for name, arm in experiment.arms.items():
-        if arm.lora is not None and not (base_dir / arm.lora / "adapter_config.json").is_file():
-            yield (
-                f"arms.{name}.lora: there is no adapter in {base_dir / arm.lora} (no adapter_config.json); give its folder"
-            )
+        if arm.lora is not None:
+            try:
+                read_adapter(base_dir / arm.lora, f"arms.{name}.lora")
+            except GeneratorError as error:
+                yield str(error)
         if backend == "transformers" and arm.quantization is not None and not is_installed("torchao"):
             yield f"arms.{name}.quantization: needs a package: pip install 'contraflow[quantization]'"
         if arm.steering is not None and arm.steering.vector and not (base_dir / arm.steering.vector).is_file():

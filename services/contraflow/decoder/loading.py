@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from contraflow.decoder.adapter import read_adapter, refuse_another_base
 from contraflow.decoder.quantizing import quantize
 from contraflow.decoder.steering import steer
 from contraflow.errors import ConfigurationError, GeneratorError
@@ -40,7 +41,7 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
         )
     if arm.lora is not None:
         folder = base_dir / arm.lora
-        model = _with_adapter(model, folder, name, arm)
+        model = _with_adapter(model, resolved.path, folder, name, arm)
         mark += f"+{fingerprint(folder.name, folder)}"
     # peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states
     # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
@@ -99,16 +100,30 @@ def _device(section: Generator) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _with_adapter(model: Any, folder: Path, name: str, arm: Arm) -> Any:
+def _with_adapter(model: Any, base: Path, folder: Path, name: str, arm: Arm) -> Any:
     from peft import PeftModel
 
     field = f"arms.{name}.lora"
-    if not (folder / "adapter_config.json").is_file():
-        raise GeneratorError(f"{field}: there is no adapter in {folder} (no adapter_config.json); give its folder")
+    refuse_another_base(read_adapter(folder, field), base, field)
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        adapted = PeftModel.from_pretrained(model, str(folder))
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         said = str(error).splitlines()[0]
-        raise GeneratorError(
-            f"{field}: the adapter in {folder} does not fit {arm.model!r}: {said}. Give the model that it was trained on."
-        ) from error
+    else:
+        if not (missing := _missing(adapted, folder)):
+            return adapted.merge_and_unload()
+        said = f"it has nothing for {missing}"
+    raise GeneratorError(
+        f"{field}: the adapter in {folder} does not fit {arm.model!r}: {said}. Give the model that it was trained on."
+    )
+
+
+def _missing(adapted: Any, folder: Path) -> str | None:
+    """A weight that the adapter should have by its settings and has not: peft would leave it out, and at most warn."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        there = set(file.keys())
+    wanted = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    return next((key for key in sorted(wanted) if key not in there), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -30,6 +30,10 @@ _IN_A_ROW = 8
 """So many requests that fail with no answer between are the server's fault, not theirs."""
 
 
+class _NotTaken(Refused):
+    """The server does not take the request: because of its prompt, or of what every request of the arm has."""
+
+
 class OpenAIGenerator:
     """Asks the server of an arm, as many requests at once as it takes, up to ``batch``.
 
@@ -47,7 +51,6 @@ class OpenAIGenerator:
         limits = Limits(section.timeout, section.patience, 4, section.batch, section.batch)
         self._patience = Patience(f"the server of arms.{arm}", limits, Breaker(failures=8, pause=2.0, longest=30.0))
         self._server: Server | None = None
-        self._answered = False
         self._failed: set[str] = set()
 
     @property
@@ -138,31 +141,30 @@ class OpenAIGenerator:
 
         try:
             completion = await self._patience.ask(once)
+        except _NotTaken as error:
+            return self._failure(request, error)
         except Refused as error:
             return Completion(request, "", "error", error=str(error))
-        except ProviderUnusable as error:
-            self._stop(error)
         except ProviderDown as error:
-            self._failed.add(request.request_id)
-            if len(self._failed) >= _IN_A_ROW or (last and last[0].away):
-                self._stop(error)
-            return Completion(request, "", "error", error=str(error))
-        self._answered = True
+            return self._failure(request, error, away=bool(last) and last[0].away)
+        except ProviderUnusable as error:
+            raise _stopping(error) from None
         self._failed.clear()
         return completion
 
-    def _stop(self, error: Exception) -> NoReturn:
-        raise GeneratorError(
-            f"{error}. What was decoded is kept; mend the cause and run the same command again"
-        ) from None
+    def _failure(self, request: Request, error: Exception, *, away: bool = False) -> Completion:
+        self._failed.add(request.request_id)
+        if away or len(self._failed) >= _IN_A_ROW:
+            raise _stopping(error) from None
+        return Completion(request, "", "error", error=str(error))
 
     async def _once(self, request: Request, seconds: float) -> Completion:
         started = time.perf_counter()
         try:
             reply = await self._call(self._create(**self._format.fields(request)), seconds)
         except Permanent as error:
-            if error.of_request and self._answered:  # others were taken: it is this request that the server refuses
-                raise Refused(str(error)) from None
+            if error.of_request:
+                raise _NotTaken(str(error)) from None
             raise
         return self._format.completion(request, reply, time.perf_counter() - started)
 
@@ -173,3 +175,7 @@ class OpenAIGenerator:
         except TimeoutError:
             raise Transient(f"no answer in {seconds:.0f} s", billed=True) from None
         return reply
+
+
+def _stopping(error: Exception) -> GeneratorError:
+    return GeneratorError(f"{error}. What was decoded is kept; mend the cause and run the same command again")

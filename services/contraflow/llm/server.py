@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from contraflow.configuration.secrets import without_userinfo
 from contraflow.errors import ConfigurationError
 from contraflow.llm.failures import Advice, failure, said
 from contraflow.llm.provider import ProviderError, Transient
@@ -29,14 +30,16 @@ class Server:
             raise ConfigurationError(
                 "asking an OpenAI-compatible server needs a package: pip install 'contraflow[openai]'"
             ) from error
-        self.host = base_url or URL
+        self.host = without_userinfo(base_url or URL)
         self._openai = openai
         self._key = key
         self._advice = advice
         # compatible servers know the older name, OpenAI's newer models refuse it
         self.limit = "max_completion_tokens" if base_url is None else "max_tokens"
         # named, because the SDK would otherwise take another address, or a key meant for another, from the environment
-        self.client = openai.AsyncOpenAI(api_key=key or "none", base_url=self.host, max_retries=0, timeout=timeout)
+        self.client = openai.AsyncOpenAI(
+            api_key=key or "none", base_url=base_url or URL, max_retries=0, timeout=timeout
+        )
 
     async def reply(self, call: Awaitable[Any]) -> Any:
         """What a call of the client returns.
