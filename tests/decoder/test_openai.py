@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -355,6 +356,32 @@ async def test_a_run_finds_what_a_system_prompt_changes_and_keeps_the_key_to_its
     assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {KEY}"}
     assert not holding(runs, KEY)
     assert KEY not in caplog.text
+
+
+@pytest.mark.timeout(60)
+async def test_a_run_on_a_server_that_fails_a_tenth_of_its_calls_loses_nothing(
+    experiment: Make, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    monkeypatch.setattr("contraflow.llm.patience._BACKOFF", lambda state: 0.01)
+    rng = random.Random(0)
+    faults: list[Behave] = [
+        lambda asked: fails(asked, 429, headers={"retry-after-ms": "20"}),
+        lambda asked: fails(asked, 500),
+        lambda asked: fails(asked, 503, headers={"Retry-After": "0"}),
+        lambda asked: Does(amiss="drop"),
+        lambda asked: completes(asked, "x", model="theirs"),
+        llm_stub.truncated,
+        llm_stub.malformed,
+    ]
+    behave: Behave = lambda asked: (rng.choice(faults) if rng.random() < 0.1 else loud)(asked)  # noqa: E731 - short
+    async with stub(serving(behave)) as server:
+        plain = experiment_on(server, experiment)
+        results = await anyio.to_thread.run_sync(lambda: contraflow.run(plain, runs=runs))
+    texts = [text for answers in results.texts.values() for text in answers.values()]
+    assert len(texts) == 400
+    assert not [text.error for text in texts if text.error]
+    assert len(server.asked) > 430
 
 
 @pytest.mark.timeout(60)
