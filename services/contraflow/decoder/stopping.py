@@ -6,24 +6,32 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["criteria", "without_stop"]
+__all__ = ["criteria", "stop_strings", "without_stop"]
 
 
-def criteria(asked: threading.Event, strings: Sequence[str], tokenizer: Any, prompt: int, least: int) -> Any:
-    """Stopping criteria for transformers: all rows where ``asked``, and each row where its answer ends in one of ``strings``.
+def stop_strings(tokenizer: Any, strings: Sequence[str]) -> Any:
+    """Tells of token ids whether they end in one of the strings; None where there are none.
+
+    It looks through the whole vocabulary when it is made, which takes a second: make it once.
+    """
+    from transformers import StopStringCriteria
+
+    return StopStringCriteria(tokenizer, list(strings)) if strings else None
+
+
+def criteria(asked: threading.Event, strings: Any, prompt: int, least: int) -> Any:
+    """Stopping criteria for transformers: all rows where ``asked``, and each row where its answer ends in a stop string.
 
     The answer begins behind the ``prompt`` tokens; its first ``least`` tokens end nothing.
     """
     import torch
-    from transformers import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
-
-    in_answer = StopStringCriteria(tokenizer, list(strings)) if strings else None
+    from transformers import StoppingCriteria, StoppingCriteriaList
 
     class Stop(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
         def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
             answers = input_ids[:, prompt:]
-            if in_answer is not None and not asked.is_set() and answers.shape[1] > least:
-                return in_answer(answers, scores)
+            if strings is not None and not asked.is_set() and answers.shape[1] > least:
+                return strings(answers, scores)
             return torch.full((input_ids.shape[0],), asked.is_set(), dtype=torch.bool, device=input_ids.device)
 
     return StoppingCriteriaList([Stop()])

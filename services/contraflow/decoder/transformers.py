@@ -14,7 +14,7 @@ import anyio.to_thread
 from contraflow.decoder.generator import Completion, draw_seed
 from contraflow.decoder.loading import context, load
 from contraflow.decoder.prompting import Prompting
-from contraflow.decoder.stopping import criteria, without_stop
+from contraflow.decoder.stopping import criteria, stop_strings, without_stop
 from contraflow.decoder.thinking import thinking_apart
 from contraflow.events import Request
 from contraflow.experiment import Arm
@@ -48,6 +48,7 @@ class TransformersGenerator:
         self._model: Any = None
         self._prompting: Any = None
         self._special: set[int] = set()
+        self._stops: Any = None
         self._tokenizer: Any = None
 
     async def start(self) -> None:
@@ -78,6 +79,7 @@ class TransformersGenerator:
             loaded = load(self._name, self._arm, self._section, self._base_dir)
         self._prompting = Prompting(loaded.tokenizer, self._name, self._arm, chat=self._section.chat)
         self._model, self._tokenizer = loaded.model, loaded.tokenizer
+        self._stops = stop_strings(loaded.tokenizer, self._section.stop)
         self._special = _dropped(loaded.tokenizer, self._section.thinking or ())
         self.source, self.model = loaded.source, loaded.fingerprint
 
@@ -122,7 +124,7 @@ class TransformersGenerator:
             min_new_tokens=section.min_tokens or None,
             pad_token_id=self._tokenizer.pad_token_id,
             logits_processor=LogitsProcessorList([own_draws(seeds, section.max_tokens, sampling)]),
-            stopping_criteria=criteria(self._stopping, section.stop, self._tokenizer, width, section.min_tokens),
+            stopping_criteria=criteria(self._stopping, self._stops, width, section.min_tokens),
         )
         seconds = (time.perf_counter() - started) / len(requests)
         asked = inputs["attention_mask"].sum(dim=1).tolist()
