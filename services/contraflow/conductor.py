@@ -12,7 +12,7 @@ import msgspec
 
 from contraflow.asked import Asked
 from contraflow.configuration import Resolved
-from contraflow.configuration.resolved import tiers_apart
+from contraflow.configuration.resolved import anywhere, tiers_apart
 from contraflow.errors import RunConflict
 from contraflow.events import Control, ControlAction, decode
 from contraflow.log.protocol import Log
@@ -36,10 +36,10 @@ _WAIT = 0.2
 def fingerprint(resolved: Resolved, asked: Asked) -> str:
     """What all services of a run must agree on.
 
-    That is everything but its budgets, where its log and its caches are, and how patiently a tier is asked.
+    That is everything but its budgets, where its log, its caches and its devices are, and how patiently a tier is asked.
     """
     plain = resolved.plain()
-    experiment = {k: v for k, v in tiers_apart(plain["experiment"]).items() if k not in ("budget", "log")}
+    experiment = {k: v for k, v in anywhere(tiers_apart(plain["experiment"])).items() if k not in ("budget", "log")}
     experiment["embedder"] = {k: v for k, v in experiment["embedder"].items() if k != "cache"}
     agreed = {**plain, "experiment": experiment, "pairs": None, "asked": asked.digest}
     return blake2b(msgspec.json.encode(agreed, order="sorted"), digest_size=16).hexdigest()

@@ -42,6 +42,12 @@ ArmName = Annotated[
 ]
 
 
+Device = Annotated[
+    str,
+    msgspec.Meta(pattern="^[a-z]+(:[0-9]+)?$", description="a device as torch names it, such as cpu, cuda:0 or cuda:1"),
+]
+
+
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
     """A section of the experiment file."""
 
@@ -65,6 +71,7 @@ class Arm(_Section, frozen=True):
     """A model, by what the intervention is.
 
     ``base_url`` (openai only) is the server that has it, the vendor's own by default; ``key`` (openai only) is env:NAME.
+    ``devices`` has a decoder process each, which share the arm's requests.
     ``speed`` (scripted only) is simulated seconds a token; ``plants`` (scripted only) names its behaviours.
     """
 
@@ -77,6 +84,7 @@ class Arm(_Section, frozen=True):
     prefix: str | None = None
     quantization: str | None = None
     steering: Steering | None = None
+    devices: tuple[Device, ...] = ()
     sampling: dict[str, float] = {}
     plants: tuple[str, ...] = ()
     speed: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import anyio.to_thread
 import numpy as np
+from msgspec.structs import replace
 
 from contraflow.asked import Asked, pool_of
 from contraflow.clusterer.core import ClustererConfig
@@ -26,6 +27,7 @@ from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.metered import metered
 from contraflow.embedder.neighbours import nearest_prompts
 from contraflow.embedder.service import EmbedderService
+from contraflow.experiment import Arm, Experiment
 from contraflow.log.metered import MeteredLog
 from contraflow.log.protocol import Log
 from contraflow.runtime.drain import Drain
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from contraflow.embedder.encoder import Encoder
     from contraflow.runtime.metrics import Metrics
 
-__all__ = ["Ring", "decoder_of", "open_ring", "services_of"]
+__all__ = ["Ring", "decoder_of", "open_ring", "processes_of", "services_of"]
 
 _DECODER = "decoder of "
 _CRITERIA = ("unseen", "completeness", "stability", "decided")
@@ -54,9 +56,22 @@ def decoder_of(arm: str) -> str:
     return _DECODER + arm
 
 
-def services_of(arms: Sequence[str]) -> tuple[str, ...]:
+def services_of(arms: Iterable[str]) -> tuple[str, ...]:
     """The names of a ring's services."""
-    return ("sampler", *map(decoder_of, arms), "embedder", "clusterer", "validator")
+    return _with_decoders(map(decoder_of, arms))
+
+
+def processes_of(arms: Mapping[str, Arm]) -> tuple[str, ...]:
+    """The names of a ring's processes: a decoder for each device of an arm, ``decoder of tuned on cuda:1``."""
+    return _with_decoders(
+        decoder_of(name) + (f" on {device}" if device else "")
+        for name, arm in arms.items()
+        for device in arm.devices or ("",)
+    )
+
+
+def _with_decoders(decoders: Iterable[str]) -> tuple[str, ...]:
+    return ("sampler", *decoders, "embedder", "clusterer", "validator")
 
 
 class Encoding(NamedTuple):
@@ -81,6 +96,7 @@ class Ring:
         metrics: Metrics | None = None,
         identity: str | None = None,
         only: Collection[str] = (),
+        device: str | None = None,
     ) -> None:
         self.log = log
         self.wire = Wire(run, resolved.experiment.partitions)
@@ -92,6 +108,7 @@ class Ring:
         self._metrics = metrics
         self._identity = identity or run
         self._together = [arm for arm in resolved.arms if not only or decoder_of(arm) in only]
+        self._device = device
 
     @property
     def services(self) -> dict[str, Service]:
@@ -162,11 +179,8 @@ class Ring:
 
     def _generator(self, arm: str) -> Generator:
         stored = self._asked.texts
-        generator = (
-            ReplayGenerator(arm, stored)
-            if stored
-            else build(arm, self.resolved.experiment, self._base_dir, self._together)
-        )
+        here = _pinned(self.resolved.experiment, arm, self._device)
+        generator = ReplayGenerator(arm, stored) if stored else build(arm, here, self._base_dir, self._together)
         return generator if self._metrics is None else MeteredGenerator(generator, self._metrics.of(decoder_of(arm)))
 
     async def _embed(self) -> None:
@@ -219,6 +233,20 @@ class Ring:
         return (await self._encodes.batcher.embed(texts)).vectors
 
 
+def _pinned(experiment: Experiment, arm: str, device: str | None) -> Experiment:
+    """The experiment as a decoder of one device reads it: ``device``, or the only one that its arm names."""
+    declared = experiment.arms[arm]
+    if device is None and len(declared.devices) == 1:
+        device = declared.devices[0]
+    if device is None:
+        return experiment
+    return replace(
+        experiment,
+        generator=replace(experiment.generator, device=device),
+        arms={**experiment.arms, arm: replace(declared, devices=(device,))},
+    )
+
+
 @asynccontextmanager
 async def open_ring(
     log: Log,
@@ -230,13 +258,15 @@ async def open_ring(
     only: Collection[str] = (),
     metrics: Metrics | None = None,
     identity: str | None = None,
+    device: str | None = None,
 ) -> AsyncIterator[Ring]:
     """A ring for all services or for ``only`` these; with its encoder and cache open, unless it only decodes.
 
-    With ``metrics`` its services are counted. What its judges spend is kept under ``identity`` (the run's name by default).
+    With ``metrics`` its services are counted. Decoders decode on ``device``, or on the one that their arm names. What its
+    judges spend is kept under ``identity`` (the run's name by default).
     """
     if only and all(name.startswith(_DECODER) for name in only):
-        yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics, only=only)
+        yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics, only=only, device=device)
         return
 
     def open_cache() -> EmbeddingCache:

@@ -21,7 +21,7 @@ from contraflow.asked import Asked, asked_by
 from contraflow.conductor import conduct, fingerprint, refuse_a_taken_name
 from contraflow.configuration import Loaded, Resolved, resolve
 from contraflow.decoder.checking import check_arms
-from contraflow.errors import ContraflowError
+from contraflow.errors import ConfigurationError, ContraflowError
 from contraflow.events import Control, ControlAction, decode
 from contraflow.llm.opening import check
 from contraflow.log.opening import open_log
@@ -29,7 +29,7 @@ from contraflow.log.protocol import Log
 from contraflow.monitor.endpoint import Address, open_metrics
 from contraflow.monitor.live import watch
 from contraflow.monitor.progress import Follower
-from contraflow.pipeline import open_ring, services_of
+from contraflow.pipeline import open_ring, processes_of
 from contraflow.report.files import write_results
 from contraflow.results import Results, read_results, read_topic
 from contraflow.runs import RunFolder, list_runs, open_or_create, write_atomically
@@ -152,9 +152,14 @@ async def _services(
     metrics: Metrics | None,
 ) -> AsyncIterator[Mapping[str, Service]]:
     if command is not None:
-        names = services_of(resolved.arms)
+        names = processes_of(resolved.experiment.arms)
         yield {name: child(command(name, folder.run), folder.said_by(name), drain) for name in names}
         return
+    most = 0 if resolved.experiment.generator.backend == "vllm" else 1  # vLLM chooses its GPU for the whole process
+    for arm, declared in resolved.experiment.arms.items():
+        if len(declared.devices) > most:
+            each = f"{', '.join(declared.devices)} take a process each"
+            raise ConfigurationError(f"arms.{arm}.devices: {each}; run the experiment with --processes")
     opened = open_ring(log, folder.run, resolved, asked, base_dir, drain, metrics=metrics, identity=folder.identity)
     async with opened as ring:
         yield ring.services

@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from contraflow.conductor import conduct, fingerprint
-from contraflow.configuration import Loaded
+from contraflow.configuration import Loaded, Resolved
+from contraflow.decoder.visible import show_only
 from contraflow.errors import Fenced
+from contraflow.log.embedded import Share
 from contraflow.log.opening import open_log
 from contraflow.monitor.endpoint import Address, open_metrics
-from contraflow.pipeline import open_ring
+from contraflow.pipeline import decoder_of, open_ring
 from contraflow.runner import prepare
 from contraflow.runs import join_run
 from contraflow.runtime.drain import Drain
@@ -31,6 +33,7 @@ async def serve(
     with_parent: bool = False,
     metrics: Address | None = None,
     say: Callable[[str], None] = print,
+    device: str | None = None,
 ) -> str:
     """Run a service until the run is done, draining is asked for, or another copy takes its place; returns why it ended.
 
@@ -38,17 +41,21 @@ async def serve(
 
     :raises RunStopped: if it failed for good.
     """
+    if device is not None and loaded.experiment.generator.backend == "vllm":
+        show_only(device)
     drain = Drain()
     asked, resolved = await prepare(loaded)
     folder, resolved = join_run(runs, run, resolved, asked.digest)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(note_peaks(folder.note, service))
+        await stack.enter_async_context(note_peaks(folder.note, f"{service} on {device}" if device else service))
         await stack.enter_async_context(drain_on_signals(drain))
         if with_parent:
             await stack.enter_async_context(drain_at_end_of_input(drain))
-        log = await stack.enter_async_context(open_log(folder))
+        log = await stack.enter_async_context(open_log(folder, _share(resolved, service, device)))
         counted = await stack.enter_async_context(open_metrics(metrics, run, log, say))
-        opened = open_ring(log, run, resolved, asked, loaded.base_dir, drain, [service], counted, folder.identity)
+        opened = open_ring(
+            log, run, resolved, asked, loaded.base_dir, drain, [service], counted, folder.identity, device
+        )
         ring = await stack.enter_async_context(opened)
         try:
             only = {service: ring.services[service]}
@@ -58,3 +65,11 @@ async def serve(
                 raise
             return f"another {service} of {run} has taken over, and goes on; nothing is lost"
     return drain.why or "its work is done"
+
+
+def _share(resolved: Resolved, service: str, device: str | None) -> Share | None:
+    """Which of an arm's decoders this is, where the log has no members that come and go."""
+    if device is None:
+        return None
+    devices = resolved.experiment.arms[service.removeprefix(decoder_of(""))].devices
+    return Share(devices.index(device), len(devices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from contraflow.cli.service import command_of
 
 if TYPE_CHECKING:
     from contraflow.configuration import Loaded
+    from contraflow.experiment import Arm
     from contraflow.results import Results
     from contraflow.runner import Outcome
 
@@ -63,7 +65,7 @@ def run(
     if kafka:
         overrides = (*overrides, f"log.kafka={kafka}")
     loaded = load_experiment(experiment, overrides)
-    ports = _ports(metrics, tuple(loaded.experiment.arms)) if processes else {}
+    ports = _ports(metrics, loaded.experiment.arms) if processes else {}
 
     def command(service: str, run: str) -> list[str]:
         return command_of(service, experiment, run, overrides, runs, ports.get(service))
@@ -104,14 +106,14 @@ def carry_out(loaded: Loaded, runs: Path, again: str, *, new: bool, yes: bool, a
         _print_findings(outcome.results, runs)
 
 
-def _ports(metrics: tuple[str, int] | None, arms: tuple[str, ...]) -> dict[str, tuple[str, int]]:
+def _ports(metrics: tuple[str, int] | None, arms: Mapping[str, Arm]) -> dict[str, tuple[str, int]]:
     """Each process has a port of its own: the one that was asked for, and those after it."""
-    from contraflow.pipeline import services_of
+    from contraflow.pipeline import processes_of
 
     if metrics is None:
         return {}
     host, first = metrics
-    return {name: (host, first + i if first else 0) for i, name in enumerate(services_of(arms))}
+    return {name: (host, first + i if first else 0) for i, name in enumerate(processes_of(arms))}
 
 
 def write_the_report(results: Results) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from contraflow.cli.group import await_, main, metrics_option, overrides_option,
 from contraflow.errors import ConfigurationError, ContraflowError, Fenced, LogError, LogUnusable
 from contraflow.runtime.supervisor import RunStopped
 from contraflow.topics import SERVICES
+
+if TYPE_CHECKING:
+    from contraflow.experiment import Experiment
 
 __all__ = ["command_of", "service"]
 
@@ -21,6 +24,7 @@ __all__ = ["command_of", "service"]
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("--run", "run", required=True, help="The run that it serves, such as kitchen-1.")
 @click.option("--arm", help="The arm that a decoder answers for.")
+@click.option("--device", help="The device that it decodes on, of those that the arm names, such as cuda:1.")
 @overrides_option
 @runs_folder
 @metrics_option
@@ -30,6 +34,7 @@ def service(
     experiment: Path,
     run: str,
     arm: str | None,
+    device: str | None,
     overrides: tuple[str, ...],
     runs: Path,
     metrics: tuple[str, int] | None,
@@ -47,11 +52,15 @@ def service(
     quiet_libraries()
     loaded = load_experiment(experiment, overrides)
     known = _service(name, arm, tuple(loaded.experiment.arms))
+    _check_device(loaded.experiment, arm, device)
 
     async def go() -> Any:
-        return await serve(loaded, runs, run, known, with_parent=with_parent, metrics=metrics, say=click.echo)
+        return await serve(
+            loaded, runs, run, known, with_parent=with_parent, metrics=metrics, say=click.echo, device=device
+        )
 
-    click.echo(f"{known} of {run}: starts")
+    where = f" on {device}" if device else ""
+    click.echo(f"{known}{where} of {run}: starts")
     try:
         ended = await_(go)
     except ContraflowError as error:
@@ -81,6 +90,15 @@ def _service(name: str, arm: str | None, arms: tuple[str, ...]) -> str:
     return decoder_of(arm)
 
 
+def _check_device(experiment: Experiment, arm: str | None, device: str | None) -> None:
+    declared = experiment.arms[arm].devices if arm is not None else ()
+    if device is not None and device not in declared:
+        known = f"names {', '.join(declared)}" if declared else "names no devices"
+        raise ConfigurationError(f"--device: {device!r} is not one of arms.{arm}.devices, which {known}")
+    if device is None and len(declared) > 1 and experiment.log == "embedded":
+        raise ConfigurationError(f"--device: missing; arm {arm!r} has a process for each of {', '.join(declared)}")
+
+
 def command_of(
     service: str,
     experiment: Path,
@@ -90,10 +108,11 @@ def command_of(
     metrics: tuple[str, int] | None = None,
 ) -> list[str]:
     """The command line of a child that runs a service, by the name that the ring knows it by."""
-    name, _, arm = service.partition(" of ")
+    name, _, rest = service.partition(" of ")
+    arm, _, device = rest.partition(" on ")
     command = [sys.executable, "-m", "contraflow", "service", name, str(experiment), "--run", run, "--runs", str(runs)]
     for override in overrides:
         command += ["--set", override]
     if metrics is not None:
         command += ["--metrics", ":".join(map(str, metrics))]
-    return [*command, *(["--arm", arm] if arm else []), "--with-parent"]
+    return [*command, *(["--arm", arm] if arm else []), *(["--device", device] if device else []), "--with-parent"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from contraflow.configuration.servers import problems_of_servers
 from contraflow.configuration.source import Keys
@@ -14,8 +15,11 @@ __all__ = ["problems_of"]
 
 _BACKENDS = ["transformers", "vllm", "openai", "scripted", "replay"]
 _READ = {
-    "transformers": ("model", "revision", "lora", "quantization", "steering", "system_prompt", "prefix", "sampling"),
-    "vllm": ("model", "revision", "lora", "system_prompt", "prefix", "quantization", "sampling"),
+    "transformers": (
+        *("model", "revision", "lora", "quantization", "steering", "system_prompt", "prefix", "sampling"),
+        "devices",
+    ),
+    "vllm": ("model", "revision", "lora", "system_prompt", "prefix", "quantization", "sampling", "devices"),
     "openai": ("model", "base_url", "key", "system_prompt", "prefix", "sampling"),
     "scripted": ("plants", "speed"),
     "replay": (),
@@ -72,10 +76,33 @@ def _arms(experiment: Experiment) -> Iterator[Problem]:
         there = f"there is only {arms[0]!r}" if arms else "there is none"
         yield Problem(("arms",), f"a comparison needs at least two arms, and {there}")
     reference = experiment.reference
+    for name, arm in experiment.arms.items():
+        yield from _devices(("arms", name, "devices"), arm.devices, experiment.partitions)
+        if experiment.generator.backend == "vllm":
+            yield from _gpus(("arms", name, "devices"), arm.devices)
     if reference is not None and reference not in arms:
         known = ", ".join(arms)
         guess = nearest(reference, arms) or "."
         yield Problem(("reference",), f'"{reference}" is not an arm{guess} Arms: {known}.')
+
+
+def _devices(keys: Keys, devices: Sequence[str], partitions: int) -> Iterator[Problem]:
+    for device, times in Counter(devices).items():
+        if times > 1:
+            yield Problem(keys, f'"{device}" is named {times} times; a device has one decoder process, so name it once')
+    if len(devices) > partitions:
+        yield Problem(
+            keys,
+            f"{len(devices)} devices share {partitions} partitions of requests, so {len(devices) - partitions} would have "
+            f"nothing to do; set partitions: {len(devices)} or more, or name fewer",
+        )
+
+
+def _gpus(keys: Keys, devices: Sequence[str]) -> Iterator[Problem]:
+    for device in devices:
+        kind, _, number = device.partition(":")
+        if kind != "cuda" or not number:
+            yield Problem(keys, f'"{device}" is no GPU by its number, such as cuda:0, which is what vLLM is started on')
 
 
 def _generator(experiment: Experiment) -> Iterator[Problem]:

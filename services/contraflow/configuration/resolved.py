@@ -12,7 +12,7 @@ from contraflow.configuration.typed import shown
 from contraflow.experiment import Experiment, Prompts
 from contraflow.pairs import BLOCK
 
-__all__ = ["Change", "Resolved", "changes", "difference", "resolve", "resumed", "tiers_apart"]
+__all__ = ["Change", "Resolved", "anywhere", "changes", "difference", "resolve", "resumed", "tiers_apart"]
 
 _WARM_START = 320
 _LEAST_WARM_START = 64
@@ -154,8 +154,17 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
 
 
 def _compared(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    experiment = tiers_apart(_with_defaults(resolved["experiment"]))
+    experiment = anywhere(tiers_apart(_with_defaults(resolved["experiment"])))
     return {**experiment, "order of arms": resolved["arms"], "number of prompts": resolved["prompts"]}
+
+
+def anywhere(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """The experiment without the devices that decode: a run may go on where there are others."""
+    arms = {
+        name: {key: value for key, value in arm.items() if key != "devices"}
+        for name, arm in (experiment.get("arms") or {}).items()
+    }
+    return {**experiment, "arms": arms}
 
 
 def tiers_apart(experiment: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
     # peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states
     # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
     model.requires_grad_(True)
-    model = model.to(_device(section)).eval()
+    model = model.to(_device(name, arm, section)).eval()
     if arm.quantization is not None:
         quantize(model, arm.quantization, f"arms.{name}.quantization")
         mark += f"+{arm.quantization}"
@@ -92,12 +92,21 @@ def _pretrained(resolved: ResolvedModel, name: str, section: Generator) -> tuple
     return model, tokenizer
 
 
-def _device(section: Generator) -> str:
+def _device(name: str, arm: Arm, section: Generator) -> str:
     import torch
 
-    if section.device != "auto":
-        return section.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if section.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=section.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each of torch's back ends has its own
+        field = f"arms.{name}.devices" if section.device in arm.devices else "generator.device"
+        there = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise GeneratorError(
+            f"{field}: torch cannot use {section.device!r} here ({str(error).splitlines()[0]}). This machine has "
+            f"{', '.join(['cpu', *there])}"
+        ) from error
+    return section.device
 
 
 def _with_adapter(model: Any, base: Path, folder: Path, name: str, arm: Arm) -> Any:

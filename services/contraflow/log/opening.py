@@ -11,7 +11,7 @@ import msgspec
 from contraflow.configuration.secrets import secret
 from contraflow.errors import ConfigurationError
 from contraflow.experiment import Kafka
-from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.embedded import EmbeddedLog, Share
 from contraflow.log.protocol import Log
 from contraflow.runs import RunFolder
 
@@ -19,15 +19,15 @@ __all__ = ["open_log"]
 
 
 @asynccontextmanager
-async def open_log(folder: RunFolder) -> AsyncIterator[Log]:
-    """The log of a run.
+async def open_log(folder: RunFolder, share: Share | None = None) -> AsyncIterator[Log]:
+    """The log of a run. Where nobody else shares partitions out, this process serves ``share`` of them.
 
     :raises LogError: if it cannot be opened or reached.
     """
     section = folder.resolved["experiment"]["log"]
     log: Log
     if section == "embedded":
-        log = await EmbeddedLog.open(folder.log)
+        log = await EmbeddedLog.open(folder.log, share=share)
     else:
         log = await _kafka(msgspec.convert(section, Kafka))
     try:

@@ -76,7 +76,8 @@ def process_name(command: list[str]) -> str:
     if "service" in command[:5]:
         service = command[command.index("service") + 1]
         following = dict(pairwise(command))
-        return " of ".join([service, *([following["--arm"]] if "--arm" in following else [])])
+        named = [(" of ", "--arm"), (" on ", "--device")]
+        return service + "".join(word + following[option] for word, option in named if option in following)
     # a program may rewrite its line, as vLLM's engine does
     return Path(command[0].partition(" ")[0]).name or "a process below"
 

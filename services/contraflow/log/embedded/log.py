@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -23,11 +24,19 @@ from contraflow.log.embedded.writer import Writer
 from contraflow.log.limits import check
 from contraflow.log.protocol import Appended, Outgoing, Overview, Partition, PartitionInfo, Position
 
-__all__ = ["EmbeddedLog", "EmbeddedProducer"]
+__all__ = ["EmbeddedLog", "EmbeddedProducer", "Share"]
 
 T = TypeVar("T")
 
 _READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Of the processes that share the partitions of a topic, ``count`` of them, the number ``index`` (from 0)."""
+
+    index: int
+    count: int
 
 
 class EmbeddedLog:
@@ -37,10 +46,11 @@ class EmbeddedLog:
     ``"FULL"`` survives that too, and is slower for small batches.
     """
 
-    def __init__(self, path: Path, writer: Writer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, path: Path, writer: Writer, loop: asyncio.AbstractEventLoop, share: Share) -> None:
         self._path = path
         self._writer = writer
         self._loop = loop
+        self._share = share
         self._idle: deque[sqlite3.Connection] = deque()
         self._readers = anyio.CapacityLimiter(_READERS)
         self._watchers: dict[Partition, list[EmbeddedReader]] = {}
@@ -53,10 +63,12 @@ class EmbeddedLog:
         synchronous: Synchronous = "NORMAL",
         clock: Callable[[], float] = time.time,
         max_pages: int | None = None,
+        share: Share | None = None,
     ) -> EmbeddedLog:
         """Open or create the log of a folder.
 
-        ``max_pages`` bounds the file, as a full disk would.
+        ``max_pages`` bounds the file, as a full disk would. A group's members are fixed here: who joins gets ``share`` of
+        the partitions, all of them unless it is given.
 
         :raises FormatTooNew: if a newer version wrote it.
         :raises LogError: if it is damaged, or no log.
@@ -77,7 +89,7 @@ class EmbeddedLog:
                 log._wake_from_thread(touched)
 
             writer = Writer(path, synchronous, clock=clock, committed=committed, max_pages=max_pages)
-            log = cls(path, writer, loop)
+            log = cls(path, writer, loop, share or Share(0, 1))
             return log
 
         return await anyio.to_thread.run_sync(make)
@@ -201,8 +213,9 @@ class EmbeddedLog:
         return {partition: described[partition].end for partition in partitions if partition in described}
 
     async def join(self, group: str, topic: str) -> EmbeddedMembership:
-        """All partitions: each service of a run has one process here."""
-        return EmbeddedMembership(frozenset(Partition(topic, i) for i in range(await self.partitions(topic))))
+        """Get every count-th of the partitions, for good."""
+        mine = range(self._share.index, await self.partitions(topic), self._share.count)
+        return EmbeddedMembership(frozenset(Partition(topic, i) for i in mine))
 
     async def positions(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, Position]:
         """The committed positions of a group."""
@@ -331,7 +344,7 @@ class EmbeddedProducer:
 
 
 class EmbeddedMembership:
-    """Every partition, for good; see ``contraflow.log.protocol.Membership``."""
+    """Its partitions, for good; see ``contraflow.log.protocol.Membership``."""
 
     shared = False
 
