@@ -394,8 +394,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only
     ``elsewhere_n`` and ``elsewhere_s`` are of pairs from other clusters: does an accepted statement hold there too?
     ``placebo_n`` pairs are those on which exactly one of statement and placebo picked the named arm, ``placebo_s`` of them the
     statement. The placebo by itself was ``placebo_answered`` without a tie, ``placebo_named`` times for the named arm; where
-    that shows that judges find the arm under the placebo too, ``placebo_n`` has no pair with a tie. Where ``placebo_ties`` are
-    many the control is weak: a judge that sees no placebo anywhere is not tested by it.
+    judges seem to find the arm under the placebo too, ``placebo_n`` has no pair with a tie. Where ``placebo_ties`` are many the
+    control is weak: a judge that sees no placebo anywhere is not tested by it.
     """
 
     hypothesis_id: str

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, binom
 
-from contraflow.statistics.statement import log_e_accept, log_e_reject, score
+from contraflow.statistics.statement import accuracy_bounds, log_e_accept, log_e_reject, score
 
 
 @pytest.mark.parametrize(("n", "s"), [(0, 0), (1, 1), (12, 9), (60, 31), (200, 180)])
@@ -41,3 +41,20 @@ def test_rejecting_expects_no_gain_where_the_statement_is_true(theta: float) -> 
 def test_the_score_is_the_posterior_probability_of_being_accurate() -> None:
     assert score(0, 0, 0.7) == pytest.approx(0.3)
     assert score(40, 36, 0.7) == pytest.approx(beta.sf(0.7, 37, 5))
+
+
+def test_bounds_of_an_accuracy_hold_at_every_moment_and_narrow() -> None:
+    assert accuracy_bounds(0, 0) == (0.0, 1.0)
+    assert accuracy_bounds(5, 5)[1] == 1.0
+    assert accuracy_bounds(5, 0)[0] == 0.0
+    low, high = accuracy_bounds(100, 60)
+    assert 0.4 < low < 0.6 < high < 0.8
+    assert accuracy_bounds(100, 40) == pytest.approx((1 - high, 1 - low))
+    rng = np.random.default_rng(0)
+    for theta in (0.5, 0.8):
+        missed = 0
+        for _ in range(200):
+            s = np.cumsum(rng.random(120) < theta)
+            bounds = [accuracy_bounds(n + 1, int(s[n])) for n in range(0, 120, 3)]
+            missed += not all(low <= theta <= high for low, high in bounds)
+        assert missed <= 0.05 * 200 + 6

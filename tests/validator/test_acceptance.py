@@ -64,11 +64,12 @@ def test_the_placebo_keeps_judges_who_recognise_the_arm_from_accepting_what_is_f
     assert run(kind._replace(placebo=False), 0).accepted(False) >= 14
 
 
-def test_ties_of_the_placebo_do_not_help_judges_who_are_shown_to_recognise_the_arm(
+def test_ties_of_the_placebo_do_not_help_judges_who_seem_to_recognise_the_arm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = Kind(16, 1.0, pairs=200, recognised=RECOGNISED, neither=0.25)
     assert run(kind, 0).accepted(False) == 0
+    assert run(kind._replace(neither=0.5), 0).accepted(False) <= 1
     monkeypatch.setattr("contraflow.validator.case.RECOGNISED", math.inf)
     assert run(kind, 0).accepted(False) >= 8, "as long as a tie is as good as the other answer"
 

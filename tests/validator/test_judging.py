@@ -10,10 +10,11 @@ import pytest
 
 from claimed import ARMS, pairs, regions
 from contraflow.errors import JudgeAway
-from contraflow.events import VerdictStatus
+from contraflow.events import Verdict, VerdictStatus
 from contraflow.validator.core import Step, Validator, ValidatorConfig
 from contraflow.validator.judges import KeywordJudge
 from contraflow.validator.types import Answer, Statement
+from worlds.statements import Statements, StubJudge, judged
 
 Answers = Callable[[], Awaitable[None]]
 
@@ -61,6 +62,34 @@ async def test_in_whatever_order_answers_arrive_the_verdicts_are_the_same(seed: 
     late = Slow(randomly(seed))
     assert await verdicts(validator(late)) == await verdicts(validator(Slow(at_once)))
     assert late.most >= 3, "three statements are judged at once"
+
+
+class SlowCoin:
+    """A judge of known accuracy that takes its time."""
+
+    def __init__(self, judge: StubJudge, before: Answers) -> None:
+        self.name, self.price, self._judge, self._before = judge.name, judge.price, judge, before
+        self.prompt_version, self.may_mind_the_order = judge.prompt_version, True
+
+    async def judge(self, statement: Statement, first: str, second: str) -> Answer:
+        await self._before()
+        return await self._judge.judge(statement, first, second)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_verdicts_that_lower_the_threshold_of_others_are_the_same_in_whatever_order_answers_arrive(
+    seed: int,
+) -> None:
+    async def settled(before: Answers) -> list[Verdict]:
+        of = Statements(12, 0.25, seed)
+        judges = [SlowCoin(of.judge("cheap", 1, 0.8), before), SlowCoin(of.judge("dear", 16, 0.9), before)]
+        step = await judged(of, judges, ValidatorConfig(ARMS, "base", pairs=90, seed=seed))
+        return step.verdicts
+
+    at_once_ = await settled(at_once)
+    assert {len(v.tiers) for v in at_once_} == {1, 2}
+    assert VerdictStatus.ACCEPTED in {v.status for v in at_once_}
+    assert await settled(randomly(seed)) == at_once_
 
 
 def failing(times: int, *, again: bool = True) -> Answers:

@@ -112,6 +112,8 @@ async def _judge(experiment: Experiment, hypotheses: Path) -> Judged:
 
 
 def _lines(judged: Judged) -> list[str]:
+    from contraflow.report.console import agreement
+
     colours = {"accepted": "green", "rejected": "red"}
     lines = [""]
     for hypothesis, verdict in zip(judged.hypotheses, judged.verdicts, strict=True):
@@ -122,6 +124,7 @@ def _lines(judged: Judged) -> list[str]:
             f"            {verdict.s} of {verdict.n} pairs for it, {verdict.ties} alike   "
             f"against a placebo {verdict.placebo_s} of {verdict.placebo_n}, {verdict.placebo_ties} ties of it   "
             f"{escape(verdict.reason)}{cost}\n"
+            + "".join(f"            {escape(agreement(tier))}; score {tier.score:.2f}\n" for tier in verdict.tiers)
         )
     return [*lines, f"[yellow]{escape(judged.waits)}[/]"] if judged.waits else lines
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from contraflow.cli.group import as_json, await_, command_line, console, main, runs_folder
-from contraflow.report.console import COLOURS, printable
+from contraflow.report.console import COLOURS, agreement, printable
 from contraflow.runs import open_run
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _lines(trial: Trial) -> list[str]:
         lines.append(f"{verdict.status}: {verdict.reason or 'still judging'}   ${verdict.cost:.4f}")
         lines += [
             f"tier {tier.tier}: {tier.s} of {tier.n} for it, {tier.ties} alike ({tier.unparsable} unreadable), "
-            f"log E {tier.log_e:.2f}, score {tier.score:.2f}, ${tier.cost:.4f}"
+            f"log E {tier.log_e:.2f}, score {tier.score:.2f}, ${tier.cost:.4f}; {agreement(tier)}"
             for tier in verdict.tiers
         ]
         if verdict.placebo_statement is not None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from contraflow.events import Effect
+from contraflow.events import Effect, TierResult
 from contraflow.monitor.live import duration
 from contraflow.results import Finding, Results
 
-__all__ = ["COLOURS", "findings_in_lines", "printable", "time_of_running", "warning"]
+__all__ = ["COLOURS", "agreement", "findings_in_lines", "printable", "time_of_running", "warning"]
 
 COLOURS = {"accepted": "green", "rejected": "red"}
 _ERROR = 200
@@ -72,6 +72,16 @@ def _shares(effect: Effect) -> str:
         f"{100 * effect.share:.1f} % against {100 * effect.reference:.1f} % of the answers to uniformly asked prompts "
         f"(difference {100 * effect.difference_low:+.1f} to {100 * effect.difference_high:+.1f} points)"
     )
+
+
+def agreement(tier: TierResult) -> str:
+    """How often a judge picks the arm that a statement names, where it picks one: as far as its answers bound that."""
+    from contraflow.statistics.statement import accuracy_bounds  # scipy, which a command line need not wait for
+
+    if not tier.n:
+        return f"{tier.tier} picked neither arm, so nothing bounds how often it would pick the named one"
+    low, high = accuracy_bounds(tier.n, tier.s)
+    return f"{tier.tier} picks the named arm {low:.0%} to {high:.0%} of the time (95 %, whenever judging stopped)"
 
 
 def time_of_running(seconds: float | None, whole: bool) -> str:

@@ -21,7 +21,7 @@ from contraflow.experiment import Arm
 from contraflow.monitor.enough import in_words
 from contraflow.report import charts
 from contraflow.report.clusters import Listed, list_clusters, list_themes
-from contraflow.report.console import time_of_running
+from contraflow.report.console import agreement, time_of_running
 from contraflow.report.palette import ARMS
 from contraflow.results import Finding, Results, SideBySide
 
@@ -121,6 +121,7 @@ def _finding(results: Results, finding: Finding) -> dict[str, Any]:
         "comparison": comparison,
         "effect": comparison.effect,
         "verdict": verdict,
+        "agreements": [f"{agreement(tier)}; score {tier.score:.2f}" for tier in verdict.tiers] if verdict else [],
         "keywords": finding.cluster.keywords,
         "pairs": [_pair(results, finding, pair) for pair in finding.pairs],
     }

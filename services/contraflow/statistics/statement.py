@@ -8,9 +8,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betainc, betaincc, betaln
+from scipy.optimize import brentq
+from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
 
-__all__ = ["log_e_accept", "log_e_reject", "score"]
+__all__ = ["accuracy_bounds", "log_e_accept", "log_e_reject", "score"]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -39,6 +40,25 @@ def log_e_reject(n: int, s: int, min_accuracy: float) -> float:
 def score(n: int, s: int, min_accuracy: float) -> float:
     """P(theta >= min_accuracy | judgments) under a uniform prior: 0 is refuted, 1 is confirmed."""
     return float(betaincc(s + 1, n - s + 1, min_accuracy))
+
+
+def accuracy_bounds(n: int, s: int, alpha: float = 0.05) -> tuple[float, float]:
+    """How often a judge picks the named arm where it picks one: bounds at 1 - ``alpha`` that hold at every moment.
+
+    Every theta whose mixture of likelihood ratios, ``E = B(s+1, n-s+1) / (theta^s (1-theta)^(n-s))``, has not reached
+    1 / alpha (Robbins' confidence sequence, uniform mixture). E is a martingale at the true theta, also of a statement
+    whose judging stopped because of what was answered.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    mixture = float(betaln(s + 1, n - s + 1)) + float(np.log(alpha))
+
+    def short(theta: float) -> float:
+        return mixture - float(xlogy(s, theta) + xlog1py(n - s, -theta))
+
+    low = brentq(short, 1e-12, s / n) if s else 0.0
+    high = brentq(short, s / n, 1 - 1e-12) if s < n else 1.0
+    return low, high
 
 
 def _log(probability: float | np.floating) -> float:

@@ -12,7 +12,9 @@ from contraflow.validator.types import Statement
 
 __all__ = ["RECOGNISED", "REJECT", "Case", "Tally"]
 
-REJECT = RECOGNISED = math.log(20)
+REJECT = math.log(20)
+RECOGNISED = 0.75
+"""How probable it must be that judges pick the named arm under the placebo more often than the other, to be feared."""
 
 
 class Tally(msgspec.Struct):
@@ -141,8 +143,8 @@ class Case(msgspec.Struct):
 
     @property
     def recognised(self) -> bool:
-        """Whether judges are shown to pick the named arm under the placebo too: then no tie of theirs counts for anybody."""
-        return log_e_accept(*self.placebo_picks) >= RECOGNISED
+        """Whether judges seem to pick the named arm under the placebo too: then no tie of theirs counts for anybody."""
+        return score(*self.placebo_picks, 0.5) > RECOGNISED
 
     @property
     def placebo_counts(self) -> tuple[int, int]:
