@@ -284,7 +284,7 @@ def test_before_a_paid_model_is_asked_it_says_what_leaves_the_machine_and_what_i
     (root / "paid.yaml").write_text(paid + "validation: {tiers: [keywords, {gemini: gemini-2.5-flash}]}\n")
     said = contraflow_says(root, "run", str(root / "paid.yaml"))
     assert said.exit_code == 2
-    assert "gemini:gemini-2.5-flash reads at most 240 texts a statement" in said.output
+    assert "gemini:gemini-2.5-flash reads at most 640 texts a statement" in said.output
     assert "they leave this machine, for generativelanguage.googleapis.com" in said.output
     assert "All models together may spend $50.00 (budget.dollars)." in said.output
     assert "run the command again with --yes" in said.output

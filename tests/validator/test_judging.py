@@ -65,14 +65,17 @@ async def test_in_whatever_order_answers_arrive_the_verdicts_are_the_same(seed: 
 
 
 class SlowCoin:
-    """A judge of known accuracy that takes its time."""
+    """A judge of known accuracy that takes its time, for some statements much longer than for others."""
 
-    def __init__(self, judge: StubJudge, before: Answers) -> None:
-        self.name, self.price, self._judge, self._before = judge.name, judge.price, judge, before
-        self.prompt_version, self.may_mind_the_order = judge.prompt_version, True
+    may_mind_the_order = False
+
+    def __init__(self, judge: StubJudge, seed: int | None) -> None:
+        self.name, self.price, self.prompt_version = judge.name, judge.price, judge.prompt_version
+        self._judge, self._seed = judge, seed
 
     async def judge(self, statement: Statement, first: str, second: str) -> Answer:
-        await self._before()
+        if self._seed is not None:
+            await anyio.sleep(random.Random(f"{self._seed} {statement.property}").choice([0, 0.001, 0.004]))
         return await self._judge.judge(statement, first, second)
 
 
@@ -80,16 +83,16 @@ class SlowCoin:
 async def test_verdicts_that_lower_the_threshold_of_others_are_the_same_in_whatever_order_answers_arrive(
     seed: int,
 ) -> None:
-    async def settled(before: Answers) -> list[Verdict]:
-        of = Statements(12, 0.25, seed)
-        judges = [SlowCoin(of.judge("cheap", 1, 0.8), before), SlowCoin(of.judge("dear", 16, 0.9), before)]
+    async def settled(slow: int | None) -> dict[str, Verdict]:
+        of = Statements(24, 0.25, seed)
+        judges = [SlowCoin(of.judge("cheap", 1, 0.8), slow), SlowCoin(of.judge("dear", 16, 0.9), slow)]
         step = await judged(of, judges, ValidatorConfig(ARMS, "base", pairs=90, seed=seed))
-        return step.verdicts
+        return {verdict.hypothesis_id: verdict for verdict in step.verdicts}
 
-    at_once_ = await settled(at_once)
-    assert {len(v.tiers) for v in at_once_} == {1, 2}
-    assert VerdictStatus.ACCEPTED in {v.status for v in at_once_}
-    assert await settled(randomly(seed)) == at_once_
+    prompt = await settled(None)
+    assert {len(verdict.tiers) for verdict in prompt.values()} == {1, 2}
+    assert VerdictStatus.ACCEPTED in {verdict.status for verdict in prompt.values()}
+    assert await settled(seed) == prompt
 
 
 def failing(times: int, *, again: bool = True) -> Answers:
