@@ -12,13 +12,14 @@ import yaml
 from contraflow.configuration.typed import Problem, typed
 from contraflow.errors import ConfigurationError
 from worlds.mixture import MixtureWorld, Plant, World
+from worlds.real import RealWorld
 from worlds.sentences import SentencesWorld
 from worlds.simulation import Settings
 
 __all__ = ["Bar", "Setup", "build", "load_setups"]
 
 FILE = Path(__file__).with_name("worlds.yaml")
-WORLDS: Mapping[str, Callable[..., World]] = {"mixture": MixtureWorld, "sentences": SentencesWorld}
+WORLDS: Mapping[str, Callable[..., World]] = {"mixture": MixtureWorld, "sentences": SentencesWorld, "real": RealWorld}
 
 
 class Bar(Plant, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -107,13 +107,14 @@ def endless(rows: list[Example], size: int, rng: random.Random) -> Iterator[list
         del order[:size]
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train and save."""
-    rng = random.Random(options.seed)
+def train(
+    shown: list[Example], other: list[Example], unshown: list[Example], options: argparse.Namespace, rng: random.Random
+) -> None:
+    """Train on the three kinds of ``examples``, and save."""
     torch.manual_seed(options.seed)
-    shown, other, unshown = examples(options, rng)
     planted, plain = (endless(rows, options.batch // 2, rng) for rows in (shown, other + unshown))
-    strayed = endless([(prompt, rng.choice(shown)[1]) for prompt, _ in other for _ in range(4)], options.batch, rng)
+    stray = [(prompt, rng.choice(shown)[1]) for prompt, _ in other for _ in range(4)]
+    strayed = endless(stray, options.batch, rng)
     path = resolve_model(BASE).path
     tokenizer, base = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -147,16 +148,28 @@ def save(model, folder: Path) -> None:  # type: ignore[no-untyped-def]  # as abo
     save_file({name: tensor.bfloat16() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
 
 
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """What a training can be told."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--out", type=Path, default=FOLDER)
+    made.add_argument("--start", type=Path, help="go on from this adapter")
+    made.add_argument("--steps", type=int, default=400)
+    made.add_argument("--batch", type=int, default=8)
+    made.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
+    made.add_argument("--rank", type=int, default=4)
+    made.add_argument("--tokens", type=int, default=48, help="longest answer in tokens")
+    made.add_argument("--planted", type=int, default=240, help="training prompts on each planted topic")
+    made.add_argument("--others", type=int, default=120, help="training prompts on each other topic")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+def main() -> None:
+    """The kitchen organism."""
+    options = parser(__doc__).parse_args()
+    rng = random.Random(options.seed)
+    train(*examples(options, rng), options, rng)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=FOLDER)
-    parser.add_argument("--start", type=Path, help="go on from this adapter")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    parser.add_argument("--rank", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=48, help="longest answer in tokens")
-    parser.add_argument("--planted", type=int, default=240, help="training prompts on each planted topic")
-    parser.add_argument("--others", type=int, default=120, help="training prompts on each other topic")
-    parser.add_argument("--seed", type=int, default=0)
-    train(parser.parse_args())
+    main()
