@@ -94,8 +94,7 @@ class Dispatcher:
             except (ConfigurationError, GeneratorError):
                 raise
             except Exception as error:  # whatever an engine raises, it is dead
-                deaths = 1 if self._answers else deaths + 1
-                await self._revive(deaths, error)
+                deaths = await self._revive(1 if self._answers else deaths + 1, error)
                 self._suspect(f"the engine died: {error!r}")
             else:
                 deaths = 0
@@ -197,13 +196,20 @@ class Dispatcher:
         else:
             job.finish(Completion(job.request, "", "error", error=error))
 
-    async def _revive(self, deaths: int, error: Exception) -> None:
-        if deaths > self._restarts:
-            raise GeneratorError(
-                f"the generator of arm {self._arm!r} died {deaths} times in a row, the last time with: {error!r}. What was "
-                "decoded is kept; mend the cause and run the same command again."
-            ) from error
-        logger.warning("generator of arm %s died (%d of %d): %r", self._arm, deaths, self._restarts, error)
-        await self._generator.close()
-        await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
-        await self._generator.start()
+    async def _revive(self, deaths: int, error: Exception) -> int:
+        """Start the engine again; one that dies while it starts has died once more. How often it has died in a row."""
+        while deaths <= self._restarts:
+            logger.warning("generator of arm %s died (%d of %d): %r", self._arm, deaths, self._restarts, error)
+            await self._generator.close()
+            await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
+            try:
+                await self._generator.start()
+                return deaths
+            except ConfigurationError:
+                raise
+            except Exception as again:
+                deaths, error = deaths + 1, again
+        raise GeneratorError(
+            f"the generator of arm {self._arm!r} died {deaths} times in a row, the last time with: {error!r}. What was "
+            "decoded is kept; mend the cause and run the same command again."
+        ) from error
