@@ -121,42 +121,31 @@ def test_both_plants_are_claimed_with_merged_weights_on_an_engine_of_their_own(t
 
 def test_an_engine_that_is_killed_ten_times_loses_and_repeats_nothing(tmp_path: Path) -> None:
     arms = {"base": {"model": SMOL}, "short": {"model": SMOL, "system_prompt": "Answer in one short sentence."}}
-    killed: set[int] = set()
+    killed, answered = 0, 0
     with running(write(tmp_path, "killed", arms, budget={"texts": 768}), tmp_path) as process:
-        while process.poll() is None and len(killed) < 10:
-            time.sleep(1)
-            for engine in engines(process.pid) - killed:
-                time.sleep(5)  # it is asked meanwhile
-                kill(engine)
-                killed.add(engine)
+        while process.poll() is None and killed < 10:
+            time.sleep(2)
+            if (now := answers_so_far(tmp_path)) >= answered + 8:  # of this engine, since the last was killed
+                answered, killed = now, killed + kill_engine(process.pid)
         assert process.wait() == 0, (tmp_path / "said.txt").read_text()[-3000:]
-    assert len(killed) == 10
+    assert killed == 10
     assert_answered_once(*results_of(tmp_path))
 
 
-def engines(pid: int) -> set[int]:
-    """Engines below a process that have loaded their model: those with a worker that holds half a GB."""
+def answers_so_far(folder: Path) -> int:
+    """How many texts are on the log of its one run; 0 before there is one."""
+    ran = next((path for path in (folder / "runs").glob("*/config.json")), None)
+    return 0 if ran is None else len(anyio.run(texts_of, RunFolder(ran.parent)))
+
+
+def kill_engine(pid: int) -> int:
+    """Kill the engine below a process; how many there were."""
     import psutil
 
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-        return {
-            child.pid
-            for child in children
-            if "EngineCore" in child.name() and any(_is_loaded(worker) for worker in child.children())
-        }
-    except psutil.NoSuchProcess:
-        return set()
-
-
-def _is_loaded(worker: Any) -> bool:
-    return bool(worker.memory_info().rss > 5e8 and worker.cpu_times().user > 15)
-
-
-def kill(pid: int) -> None:
-    import psutil
-
-    psutil.Process(pid).kill()
+    found = [child for child in psutil.Process(pid).children() if "EngineCore" in child.name()]
+    for engine in found:
+        engine.kill()
+    return len(found)
 
 
 @pytest.mark.parametrize("seed", range(3))
