@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -97,6 +97,7 @@ class Ring:
         identity: str | None = None,
         only: Collection[str] = (),
         device: str | None = None,
+        note: Callable[..., None] | None = None,
     ) -> None:
         self.log = log
         self.wire = Wire(run, resolved.experiment.partitions)
@@ -109,6 +110,7 @@ class Ring:
         self._identity = identity or run
         self._together = [arm for arm in resolved.arms if not only or decoder_of(arm) in only]
         self._device = device
+        self._note = note
 
     @property
     def services(self) -> dict[str, Service]:
@@ -173,7 +175,11 @@ class Ring:
                 generator.append(self._generator(arm))
             tries = self.resolved.experiment.generator.tries
             log = self._log_of(decoder_of(arm))
-            await Decoder(log, self.wire, arm, generator[0], self.drain, tries=tries).run()
+            try:
+                await Decoder(log, self.wire, arm, generator[0], self.drain, tries=tries).run()
+            finally:
+                if self._note is not None and (usage := getattr(generator[0], "usage", "")):
+                    self._note("engine", usage=usage)
 
         return decode_arm
 
@@ -259,14 +265,15 @@ async def open_ring(
     metrics: Metrics | None = None,
     identity: str | None = None,
     device: str | None = None,
+    note: Callable[..., None] | None = None,
 ) -> AsyncIterator[Ring]:
     """A ring for all services or for ``only`` these; with its encoder and cache open, unless it only decodes.
 
     With ``metrics`` its services are counted. Decoders decode on ``device``, or on the one that their arm names. What its
-    judges spend is kept under ``identity`` (the run's name by default).
+    judges spend is kept under ``identity`` (the run's name by default). What engines say of their use is given to ``note``.
     """
     if only and all(name.startswith(_DECODER) for name in only):
-        yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics, only=only, device=device)
+        yield Ring(log, run, resolved, asked, base_dir, drain, metrics=metrics, only=only, device=device, note=note)
         return
 
     def open_cache() -> EmbeddingCache:
@@ -278,7 +285,9 @@ async def open_ring(
     try:
         embed = cache.embed if metrics is None else metered(cache.embed, metrics)
         async with open_batcher(embed) as batcher:
-            yield Ring(log, run, resolved, asked, base_dir, drain, Encoding(cache, batcher), metrics, identity)
+            yield Ring(
+                log, run, resolved, asked, base_dir, drain, Encoding(cache, batcher), metrics, identity, note=note
+            )
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(cache.close)

@@ -160,7 +160,9 @@ async def _services(
         if len(declared.devices) > most:
             each = f"{', '.join(declared.devices)} take a process each"
             raise ConfigurationError(f"arms.{arm}.devices: {each}; run the experiment with --processes")
-    opened = open_ring(log, folder.run, resolved, asked, base_dir, drain, metrics=metrics, identity=folder.identity)
+    opened = open_ring(
+        log, folder.run, resolved, asked, base_dir, drain, metrics=metrics, identity=folder.identity, note=folder.note
+    )
     async with opened as ring:
         yield ring.services
 

@@ -146,6 +146,10 @@ class RunFolder:
                     peaks[name] = max(mb, peaks.get(name, 0.0))
         return peaks
 
+    def usage(self) -> list[str]:
+        """What engines said of how they were used, each once, in order."""
+        return list(dict.fromkeys(entry["usage"] for entry in self.journal() if entry["event"] == "engine"))
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Own the run on this machine.

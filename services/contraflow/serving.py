@@ -54,7 +54,7 @@ async def serve(
         log = await stack.enter_async_context(open_log(folder, _share(resolved, service, device)))
         counted = await stack.enter_async_context(open_metrics(metrics, run, log, say))
         opened = open_ring(
-            log, run, resolved, asked, loaded.base_dir, drain, [service], counted, folder.identity, device
+            log, run, resolved, asked, loaded.base_dir, drain, [service], counted, folder.identity, device, folder.note
         )
         ring = await stack.enter_async_context(opened)
         try:

@@ -17,7 +17,9 @@ from contraflow.asked import Asked, asked_by
 from contraflow.cli import main
 from contraflow.configuration import Resolved, experiment_from, resolve
 from contraflow.decoder.calibrating import Pace
+from contraflow.decoder.scripted import ScriptedGenerator
 from contraflow.planning.reckoning import Measured, Planned, reckon
+from contraflow.report.page import write_report
 
 Make = Callable[..., dict[str, Any]]
 Small = Callable[..., tuple[Resolved, Asked]]
@@ -148,3 +150,12 @@ def test_the_report_says_what_memory_a_run_took(experiment: Make, tmp_path: Path
     result = CliRunner().invoke(main, ["run", str(path), "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 0, result.output
     assert "memory at most: contraflow " in (tmp_path / "runs" / "small-1" / "report.html").read_text()
+
+
+def test_the_report_shows_what_an_engine_says_of_its_use(
+    experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedGenerator, "usage", "41 % of 900 tokens from its <cache>", raising=False)
+    results = contraflow.run(experiment(budget={"texts": 400}), runs=tmp_path / "runs")
+    page = write_report(results, [], tmp_path / "report.html").read_text()
+    assert page.count("41 % of 900 tokens from its &lt;cache&gt;") == 1

@@ -28,7 +28,7 @@ class Completion(NamedTuple):
 
 
 class Generator(Protocol):
-    """Answers requests."""
+    """Answers requests. One that has a text ``usage`` says there how its engine was used, which the report shows."""
 
     @property
     def model(self) -> str:

@@ -36,6 +36,11 @@ class MeteredGenerator:
         """Whether it takes more requests while it answers others."""
         return self._generator.continuous
 
+    @property
+    def usage(self) -> str:
+        """What the engine says of how it was used, if it says anything."""
+        return str(getattr(self._generator, "usage", ""))
+
     async def start(self) -> None:
         """Load what is needed."""
         await self._generator.start()

@@ -53,6 +53,11 @@ class VllmGenerator:
         """How many requests the arm may have in the engine."""
         return self._engine.room(self._name)
 
+    @property
+    def usage(self) -> str:
+        """How the engine was used."""
+        return self._engine.usage
+
     async def start(self) -> None:
         """Start the engine if no other arm has, and load the adapter into it.
 

@@ -67,7 +67,7 @@ class Engine:
         async with self._turn:
             self._held.pop(arm, None)
             if not self._held:
-                self._tell()
+                logger.info("%s", self.usage or "vLLM answered nothing")
             if not self._held or (self.llm is not None and self.llm.errored):
                 await self._stop()
 
@@ -92,18 +92,17 @@ class Engine:
         self._read += tokens
         self._cached += cached
 
-    def _tell(self) -> None:
-        if self._read:
-            logger.info(
-                "vLLM of %s: %d requests at once, %.0f %% of %d prompt tokens from the prefix cache%s",
-                ", ".join(self.plan.arms),
-                self.saturation.capacity,
-                100 * self._cached / self._read,
-                self._read,
-                "; it would have taken more: a larger generator.batch makes larger epochs"
-                if self.saturation.starved
-                else "",
-            )
+    @property
+    def usage(self) -> str:
+        """How much it was given at once and what its prefix cache spared, in words; nothing before the first answer."""
+        if not self._read:
+            return ""
+        more = "; it would have taken more: a larger generator.batch makes larger epochs"
+        return (
+            f"vLLM of {', '.join(self.plan.arms)}: {self.saturation.capacity} requests at once, "
+            f"{100 * self._cached / self._read:.0f} % of {self._read} prompt tokens from the prefix cache"
+            + (more if self.saturation.starved else "")
+        )
 
     # starting, in a thread
 

@@ -52,6 +52,7 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
         colours=dict(zip(results.arms, ARMS, strict=False)),
         timing=_timing(results),
         memory=results.folder.memory(),
+        usage=results.folder.usage(),
         scripts=[Markup(script) for script in scripts],  # our own, and JSON with "</" escaped
         hashes=" ".join(f"'sha256-{_sha(script)}'" for script in scripts),
     )
