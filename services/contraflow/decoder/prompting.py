@@ -12,9 +12,12 @@ __all__ = ["Prompting", "begin_of_answer", "conversation"]
 
 
 def conversation(request: Request, arm: Arm) -> list[dict[str, str]]:
-    """The turns of a request, behind the arm's system prompt."""
+    """The turns of a request behind the arm's system prompt, which goes before a system prompt of the conversation's own."""
     turns = [{"role": message.role, "content": message.content} for message in request.messages]
-    return turns if arm.system_prompt is None else [{"role": "system", "content": arm.system_prompt}, *turns]
+    if arm.system_prompt is None:
+        return turns
+    own = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
+    return [{"role": "system", "content": "\n\n".join(filter(None, (arm.system_prompt, own)))}, *turns]
 
 
 def begin_of_answer(request: Request, arm: Arm) -> str:
