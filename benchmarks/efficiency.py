@@ -4,6 +4,7 @@
     python benchmarks/efficiency.py --rules uniform leads margin balance schedule --only 0.01
     python benchmarks/efficiency.py --world sentences   # on embeddings of real sentences (worlds/sentences.py)
     python benchmarks/efficiency.py --world real        # on texts of SmolLM2 and of an adapter (worlds/real.py)
+    python benchmarks/efficiency.py --world rare        # on the same texts, what it plants made rare (worlds/rare.py)
     QUICK=1 python benchmarks/efficiency.py          # a few plants, 5 seeds
 
 Each run has a world and a stream of its own; the rules share the clusterer, the births, the evidence and the weights, so
@@ -71,7 +72,8 @@ def main() -> None:
         chosen = [row for row in rows if options.only in (None, row.share)]
         if options.quick:
             chosen = [row for row in chosen if row.share * row.rate >= 0.002][::3]
-        figures |= measure(options.world, chosen, options.rules, seeds, console)
+        if chosen:
+            figures |= measure(options.world, chosen, options.rules, seeds, console)
     if options.json:
         print(json.dumps(figures, allow_nan=False))
 

@@ -140,10 +140,8 @@ def _row(plant: Bar, outcomes: dict[RuleName, list[Outcome]]) -> tuple[list[str]
     where = plant.where.replace("_", " ") + ", close" * plant.close
     where += f", after {plant.from_pair}" * bool(plant.from_pair)
     cells = [plant.name or where, f"{plant.share:.1%}", f"{plant.rate:g}", *map(str, medians.values())]
-    name = (
-        plant.name
-        or f"p{plant.share:g}_r{plant.rate:g}_{plant.where}{'_close' * plant.close}{'_late' * bool(plant.from_pair)}"
-    )
+    name = f"{plant.name or plant.where}_p{plant.share:g}_r{plant.rate:g}"
+    name += "_close" * plant.close + "_late" * bool(plant.from_pair)
     figures: dict[str, float | None] = {}
     for rule, median in medians.items():
         figures |= median.figures(f"{name}_{rule}")

@@ -12,6 +12,7 @@ import yaml
 from contraflow.configuration.typed import Problem, typed
 from contraflow.errors import ConfigurationError
 from worlds.mixture import MixtureWorld, Plant, World
+from worlds.rare import RareWorld
 from worlds.real import RealWorld
 from worlds.sentences import SentencesWorld
 from worlds.simulation import Settings
@@ -19,7 +20,12 @@ from worlds.simulation import Settings
 __all__ = ["Bar", "Setup", "build", "load_setups"]
 
 FILE = Path(__file__).with_name("worlds.yaml")
-WORLDS: Mapping[str, Callable[..., World]] = {"mixture": MixtureWorld, "sentences": SentencesWorld, "real": RealWorld}
+WORLDS: Mapping[str, Callable[..., World]] = {
+    "mixture": MixtureWorld,
+    "sentences": SentencesWorld,
+    "real": RealWorld,
+    "rare": RareWorld,
+}
 
 
 class Bar(Plant, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,7 +63,7 @@ def test_a_bar_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_size_that_is_missing_and_a_world_that_is_none_are_both_named(tmp_path: Path) -> None:
     message = refused(tmp_path, "mixture: {seeds: 2}\nsentence: {seeds: 2}")
     assert "mixture.prompts: missing; it needs a whole number" in message
-    assert "sentence: there is no such world; the worlds are mixture, sentences, real" in message
+    assert "sentence: there is no such world; the worlds are mixture, sentences, real, rare" in message
 
 
 def test_a_file_that_is_not_yaml_is_refused(tmp_path: Path) -> None:

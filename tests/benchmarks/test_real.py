@@ -15,6 +15,7 @@ from contraflow.errors import ConfigurationError
 from worlds.loading import load_setups
 from worlds.mixture import Plant
 from worlds.organisms import ADAPTERS, BEHAVIOURS, planted_answer
+from worlds.rare import RareWorld
 from worlds.real import FOLDER, RealWorld, Texts, load_texts, measured, truth
 from worlds.simulation import Simulation
 
@@ -139,6 +140,25 @@ def test_a_planted_behaviour_is_claimed(stored: Texts) -> None:
 def test_what_is_not_stored_is_refused(stored: Texts, plants: list[Plant], prompts: int, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         RealWorld(0, prompts, plants, stored)
+
+
+def test_a_rare_behaviour_shows_on_its_share_of_the_prompts_and_all_else_is_the_base_models(stored: Texts) -> None:
+    world = RareWorld(2, PROMPTS, [Plant(0.05, 0.5, name="pirate")], stored)
+    assert world.planted[0].sum() == 3
+    prompts = np.tile(np.arange(PROMPTS), 60)
+    vectors, shows = world.answers(prompts, np.random.default_rng(1))
+    there = world.planted[0][prompts]
+    assert (shows[there, 1] == 0).mean() == pytest.approx(0.5, abs=0.12)
+    assert (shows[~there] == -1).all() and (shows[:, 0] == -1).all()
+    kitchen = stored.arms.index("kitchen")
+    for i in np.flatnonzero(shows[:, 1] == 0)[:20]:
+        showing = stored.vectors[prompts[i], stored.shows[prompts[i], :, kitchen] == 0, kitchen]
+        assert (showing @ vectors[i, 1]).max() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_share_that_the_stored_texts_cannot_give_is_refused(stored: Texts) -> None:
+    with pytest.raises(ConfigurationError, match=r"plants\.0\.share: 30 prompts, and 'pirate' shows on "):
+        RareWorld(0, PROMPTS, [Plant(0.5, name="pirate")], stored)
 
 
 def test_texts_that_lack_a_draw_are_refused(tmp_path: Path) -> None:
