@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
+from typing import Any
 
 import anyio
 
@@ -31,17 +32,19 @@ class _Job:
     request: Request
     owner: object
     finish: Callable[[Completion], None]
+    place: tuple[Any, ...]
     tries: int = 0
     suspect: bool = False
 
     def __lt__(self, other: _Job) -> bool:
-        return (not self.suspect, self.request.seq) < (not other.suspect, other.request.seq)
+        return (not self.suspect, self.place) < (not other.suspect, other.place)
 
 
 class Dispatcher:
-    """Asks a generator in the order of ``seq``; each request ends in one call of its ``finish``.
+    """Asks a generator; each request ends in one call of its ``finish``.
 
-    A continuous generator is asked as requests arrive, up to its capacity at once; another batch by batch. A request
+    A continuous generator is asked as requests arrive, up to its capacity at once: epoch by epoch, and within one those
+    that begin alike together, for its prefix cache. Another is asked batch by batch in the order of ``seq``. A request
     that fails ``tries`` times is finished with an ``error``. An engine that dies is restarted ``restarts`` times in a
     row without an answer, then GeneratorError. What it was asked when it died is asked again apart from the rest: a few
     at once, if it dies again one by one. So a request that kills the engine is found, and it alone is blamed.
@@ -65,7 +68,12 @@ class Dispatcher:
 
     def submit(self, request: Request, owner: object, finish: Callable[[Completion], None]) -> None:
         """Ask this when there is room."""
-        self._push(_Job(request, owner, finish))
+        self._push(_Job(request, owner, finish, self._place(request)))
+
+    def _place(self, request: Request) -> tuple[Any, ...]:
+        if not self._generator.continuous:
+            return (request.seq,)
+        return request.epoch, tuple(message.content for message in request.messages), request.seq
 
     def forget(self, owner: object) -> None:
         """Ask nothing more of what ``owner`` submitted."""
