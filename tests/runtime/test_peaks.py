@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
+from contraflow.runtime.memory import collect_rarely
 from contraflow.runtime.peaks import Peaks, gpu_peaks, note_peaks, process_name
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
@@ -46,6 +49,25 @@ def test_a_service_is_called_what_the_ring_calls_it() -> None:
     assert process_name(["/usr/bin/java", "-Xmx1g"]) == "java"
     assert process_name(["VLLM::EngineCore"]) == "VLLM::EngineCore"
     assert process_name([""]) == "a process below"
+
+
+@pytest.fixture
+def collector() -> Iterator[None]:
+    kept = gc.get_threshold()
+    yield
+    gc.set_threshold(*kept)
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("collector")
+def test_what_is_imported_is_not_looked_through_again() -> None:
+    here, frozen = len(gc.get_objects()), gc.get_freeze_count()
+    collect_rarely()
+    assert len(gc.get_objects()) < here / 10
+    assert gc.get_freeze_count() > frozen
+    before = gc.get_stats()[0]["collections"]
+    made = [[number] for number in range(10_000)]
+    assert gc.get_stats()[0]["collections"] == before, f"{len(made)} objects are no reason to look"
 
 
 def test_a_gpu_is_named_with_what_torch_held_there() -> None:

@@ -25,6 +25,7 @@ from contraflow.cli.group import (
 )
 from contraflow.cli.money import confirm, yes_option
 from contraflow.cli.service import command_of
+from contraflow.runtime.memory import collect_rarely
 
 if TYPE_CHECKING:
     from contraflow.configuration import Loaded
@@ -94,6 +95,7 @@ def carry_out(loaded: Loaded, runs: Path, again: str, *, new: bool, yes: bool, a
     async def go() -> Outcome:
         return await execute(loaded, runs, new=new, console=said, **how)
 
+    collect_rarely()
     outcome = await_(go)
     if outcome.results is None:
         kept = f"Drained ({escape(outcome.why)}); everything that was committed is kept."

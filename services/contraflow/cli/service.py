@@ -10,6 +10,7 @@ import click
 
 from contraflow.cli.group import await_, main, metrics_option, overrides_option, quiet_libraries, runs_folder
 from contraflow.errors import ConfigurationError, ContraflowError, Fenced, LogError, LogUnusable
+from contraflow.runtime.memory import collect_rarely
 from contraflow.runtime.supervisor import RunStopped
 from contraflow.topics import SERVICES
 
@@ -61,6 +62,7 @@ def service(
 
     where = f" on {device}" if device else ""
     click.echo(f"{known}{where} of {run}: starts")
+    collect_rarely()
     try:
         ended = await_(go)
     except ContraflowError as error:
