@@ -23,7 +23,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 bench: .venv/.models .venv/.dev  ## every benchmark; QUICK=1 for a short form, KAFKA_HOME for those on Kafka, `make vllm` for the decoder, wordnet-base for the last
-	for b in log cache pipeline validity efficiency cost tiers side_by_side $(if $(KAFKA_HOME),kafka) $(if $(wildcard .venv/.vllm),decoder) clustering; do $(BIN)/python benchmarks/$$b.py $(if $(QUICK),--quick) || exit 1; done
+	for b in log cache pipeline import validity efficiency cost tiers side_by_side $(if $(KAFKA_HOME),kafka) $(if $(wildcard .venv/.vllm),decoder) clustering; do $(BIN)/python benchmarks/$$b.py $(if $(QUICK),--quick) || exit 1; done
 
 seeds: .venv/.models  ## the demo with ten seeds, against the truth of its organism (about half an hour)
 	$(BIN)/python benchmarks/seeds.py

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-import pipeline
+from rings import measuring
 
 __all__ = ["Clock", "Usage"]
 
@@ -45,10 +45,10 @@ class Clock:
     @contextmanager
     def ring(self) -> Iterator[None]:
         """Times a run of the ring, once in a process."""
-        pipeline.instrument()
+        measuring.instrument()
         with self("ring"):
             yield
-        for stage, seconds in pipeline.STAGES.items():
+        for stage, seconds in measuring.stages.items():
             self.busy[_IN_RING[stage]] += seconds
             self.busy["ring"] -= seconds
         self.busy["events and loop"] = self.busy.pop("ring")
