@@ -125,6 +125,16 @@ async def test_arms_of_other_weights_have_an_engine_each(fake: FakeVllm, folder:
         await generator.close()
 
 
+async def test_another_quantisation_is_another_engine(fake: FakeVllm, folder: Path) -> None:
+    made = generators(fake, folder, experiment({"base": BASE, "small": BASE | {"quantization": "fp8"}}))
+    for generator in made.values():
+        await generator.start()
+    assert [llm.options.get("quantization") for llm in fake.started] == [None, "fp8"]
+    assert made["small"].model == made["base"].model + "+fp8"
+    for generator in made.values():
+        await generator.close()
+
+
 async def test_a_process_that_decodes_one_arm_prepares_its_engine_for_that_alone(fake: FakeVllm, folder: Path) -> None:
     asked = experiment({"base": BASE, "tuned": TUNED})
     generator = generators(fake, folder, asked, together=["base"])["base"]

@@ -70,10 +70,13 @@ class VllmGenerator:
             self._tokenizer = engine.llm.get_tokenizer()
             self._prompting = Prompting(self._tokenizer, self._name, self._arm, chat=self._section.chat)
             self.model = engine.source.fingerprint
+            if self._arm.quantization is not None:
+                self.model += f"+{self._arm.quantization}"
             if self._name in engine.adapters:
                 await self._load_adapter()
-        except GeneratorError:
-            await engine.release(self._name)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await engine.release(self._name)
             raise
 
     async def _load_adapter(self) -> None:
