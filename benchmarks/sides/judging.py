@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import anyio
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from contraflow.configuration.tiers import judged_pairs
 from contraflow.embedder.encoder import Encoder
 from contraflow.events import VerdictStatus
+from contraflow.experiment import Validation
 from contraflow.results import Results
 from contraflow.validator.core import Validator, ValidatorConfig
 from contraflow.validator.judges import EmbeddingJudge, KeywordJudge
@@ -78,7 +81,7 @@ def judged(
         alpha=results.resolved["experiment"]["alpha"],
         min_accuracy=settings["min_accuracy"],
         borderline=tuple(settings["borderline"]),
-        pairs=settings["pairs"],
+        pairs=judged_pairs(msgspec.convert(settings, Validation)),
         seed=seed,
         held_out=True,
     )
