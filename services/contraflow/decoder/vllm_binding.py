@@ -17,6 +17,7 @@ _CONTEXT = 8192
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",  # nothing leaves the machine that the experiment does not name
     "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for --json
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process with threads may hang
 }
 
