@@ -183,16 +183,16 @@ async def test_the_arms_of_an_engine_share_its_room_and_take_what_others_leave(f
     made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))
     base, tuned = made.values()
     await base.start()
-    assert base.capacity == 16
+    assert base.capacity == 64
     await tuned.start()
-    assert (base.capacity, tuned.capacity) == (16, 16)
+    assert (base.capacity, tuned.capacity) == (64, 64)
     engine = base._engine
-    engine.hold("base", 12)
-    assert (base.capacity, tuned.capacity) == (16, 8)
-    engine.hold("tuned", 8)
-    assert (base.capacity, tuned.capacity) == (8, 8)
-    engine.hold("base", -12)
-    engine.hold("tuned", -8)
+    engine.hold("base", 48)
+    assert (base.capacity, tuned.capacity) == (64, 32)
+    engine.hold("tuned", 32)
+    assert (base.capacity, tuned.capacity) == (32, 32)
+    engine.hold("base", -48)
+    engine.hold("tuned", -32)
     await tuned.close()
     await base.close()
 

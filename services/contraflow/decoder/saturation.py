@@ -30,13 +30,14 @@ class Saturation:
     """Finds the fewest requests at once from which twice as many would bring less than a tenth more tokens a second.
 
     Each text that ends tells a rate (Little's law): the requests held while it was written, on average, times its tokens
-    by its seconds. From ``start`` the ``capacity`` doubles as long as that pays, up to ``most``, or halves as long as it does
-    not; what it has settled at is measured again from time to time. Where fewer requests come than a level takes, it is not
+    by its seconds. From ``start`` the ``capacity`` doubles as long as that pays, up to ``most``; what it has settled at is
+    measured again from time to time, with its double and its half. Below ``start`` it never goes: fewer spare nothing, and
+    a busy machine makes any level look as good as another. Where fewer requests come than a level takes, it is not
     measured: ``starved`` then says so.
     """
 
-    def __init__(self, *, start: int = 16, most: int = 1024, clock: Clock | None = None) -> None:
-        self.capacity = min(start, most)
+    def __init__(self, *, start: int = 64, most: int = 1024, clock: Clock | None = None) -> None:
+        self.capacity = self._least = min(start, most)
         self.starved = False
         self._most = most
         self._clock = clock or Clock()
@@ -50,7 +51,7 @@ class Saturation:
     def bound(self, most: int) -> None:
         """The engine takes no more than this at once."""
         self._most = most
-        self.capacity = min(self.capacity, most)
+        self._least, self.capacity = min(self._least, most), min(self.capacity, most)
 
     def begin(self) -> Begun:
         """A request is given to the engine."""
@@ -106,7 +107,7 @@ class Saturation:
         while 2 * best in rates and rates[2 * best] >= _GAIN * rates[best]:
             best *= 2
         for level in (2 * best, best // 2):
-            if 1 <= level <= self._most and level not in rates:
+            if self._least <= level <= self._most and level not in rates:
                 return level, False
         return best, True
 
