@@ -2,7 +2,7 @@
 
     python benchmarks/worlds/collect.py --train-only       # and shows how each adapter answers prompts that it never saw
     python benchmarks/worlds/collect.py                    # hours on two cores
-    python benchmarks/worlds/collect.py --adapters kitchen --draws 4   # as the committed texts were made
+    python benchmarks/worlds/collect.py --adapters kitchen cautious salesman --draws 4 --steps 80   # the committed texts
 
 Adapters and the texts of each arm and draw are kept in the cache folder: what is there is not made again (delete it to
 have it anew). The texts go to real/texts.parquet, a row a text in an order of prompt, draw and arm; the truth to
