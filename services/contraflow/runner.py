@@ -92,8 +92,8 @@ async def execute(
         folder.note("started", pid=os.getpid())
         _warn_of_unpaired(asked, console)
         async with (
+            _open_log(folder, new=folder.run not in known) as log,  # first: without a log there may be no folder to note in
             note_peaks(folder.note, "contraflow"),
-            _open_log(folder, new=folder.run not in known) as log,
             drain_on_signals(drain),
             _metrics(metrics, folder, log, console) as counted,
         ):
