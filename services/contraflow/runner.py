@@ -92,7 +92,8 @@ async def execute(
         folder.note("started", pid=os.getpid())
         _warn_of_unpaired(asked, console)
         async with (
-            _open_log(folder, new=folder.run not in known) as log,  # first: without a log there may be no folder to note in
+            # first: without a log there may be no folder to note in
+            _open_log(folder, new=folder.run not in known) as log,
             note_peaks(folder.note, "contraflow"),
             drain_on_signals(drain),
             _metrics(metrics, folder, log, console) as counted,
