@@ -195,8 +195,8 @@ def test_a_full_disk_stops_the_run_in_words_and_the_same_command_goes_on(
 
     plain, opened = experiment(budget={"texts": 2000}), EmbeddedLog.open
 
-    async def small(path: Path) -> EmbeddedLog:
-        return await opened(path, max_pages=150)
+    async def small(path: Path, **options: Any) -> EmbeddedLog:
+        return await opened(path, **options, max_pages=150)
 
     monkeypatch.setattr("contraflow.log.opening.EmbeddedLog.open", small)
     with pytest.raises(RunStopped, match=r"is full.*Nothing that was committed is lost: free some space"):
