@@ -144,6 +144,13 @@ def test_what_each_arm_declares_stands_at_the_top(results: Results, tmp_path: Pa
     assert "tuned: plants loud / gloomy" in before
 
 
+def test_where_no_arm_declares_anything_nothing_is_said_of_it(results: Results, tmp_path: Path) -> None:
+    experiment = results.resolved["experiment"]
+    stored = {**experiment, "arms": {name: {} for name in experiment["arms"]}}
+    _, parsed = page(_replaced(results, resolved={**results.resolved, "experiment": stored}), tmp_path)
+    assert "nothing of its own" not in parsed.text
+
+
 def test_a_run_that_is_not_done_has_a_report_too(results: Results, tmp_path: Path) -> None:
     _, parsed = page(_replaced(results, why="", regions=None, hypotheses=[], verdicts=[]), tmp_path)
     assert "has not come to its end" in parsed.text

@@ -63,13 +63,14 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
 
 
 def _interventions(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(arm, what it declares) of each arm, as (key, value)s."""
+    """(arm, what it declares) of each arm, as (key, value)s; nothing where none declares anything, as of stored texts."""
     nothing, experiment = msgspec.json.decode(msgspec.json.encode(Arm())), results.resolved["experiment"]
     declared = [(name, experiment["arms"][name]) for name in results.arms]
-    return [
+    rows = [
         (name, [(key, _plainly(value)) for key, value in arm.items() if value != nothing.get(key)])
         for name, arm in declared
     ]
+    return rows if any(own for _, own in rows) else []
 
 
 def _plainly(value: Any) -> str:
