@@ -6,8 +6,7 @@
 
 - *quality*: explained variance (EV) after one pass, divided by that of scikit-learn's KMeans on everything (k-means++, one
   start, 25 Lloyd rounds). Online: a warm start on the first tenth, then ``OnlineKMeans`` in batches, the mean of three
-  warm starts. The rival is
-  MiniBatchKMeans.partial_fit, started on the same tenth.
+  warm starts. The rival is MiniBatchKMeans.partial_fit, started on the same tenth.
 - *speed*: assigning and updating, beside the bare product of vectors and centroids, and beside partial_fit.
 - *births*: a whole clusterer on pairs of unrelated texts. After half of the stream a new topic appears, 1 % of the vectors.
   It is found when most of the topic is in clusters that hold more of it than of anything else.

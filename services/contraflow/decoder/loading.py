@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contraflow.decoder.adapter import read_adapter, refuse_another_base
+from contraflow.decoder.arm_model import model_of, refuse_no_place
 from contraflow.decoder.quantizing import quantize
 from contraflow.decoder.steering import steer
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
-from contraflow.weights import ResolvedModel, fingerprint, resolve_model
+from contraflow.weights import ResolvedModel, fingerprint
 
 __all__ = ["Loaded", "context", "load"]
 
@@ -31,14 +32,10 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
         in it.
     :raises ConfigurationError: if a package is missing.
     """
-    resolved = _resolved(name, arm, base_dir)
+    resolved = model_of(arm, f"arms.{name}.model", base_dir)
     model, tokenizer = _pretrained(resolved, name, section)
     mark = resolved.fingerprint
-    if section.max_tokens >= context(model):
-        raise GeneratorError(
-            f"generator.max_tokens: {section.max_tokens:,} leave no place for a prompt in the {context(model):,} tokens "
-            f"that the model of arms.{name} takes; lower it"
-        )
+    refuse_no_place(section, context(model), f"the model of arms.{name}")
     if arm.lora is not None:
         folder = base_dir / arm.lora
         model = _with_adapter(model, resolved.path, folder, name, arm)
@@ -59,16 +56,6 @@ def context(model: Any) -> int:
     """How many tokens the model takes, prompt and answer together."""
     config = model.config.get_text_config()
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def _resolved(name: str, arm: Arm, base_dir: Path) -> ResolvedModel:
-    # a folder is meant relative to the experiment file
-    local = base_dir / (arm.model or "")
-    model = str(local) if arm.model and local.is_dir() else arm.model or ""
-    try:
-        return resolve_model(model, arm.revision)
-    except ConfigurationError as error:
-        raise GeneratorError(f"arms.{name}.model: {error}") from error
 
 
 def _pretrained(resolved: ResolvedModel, name: str, section: Generator) -> tuple[Any, Any]:

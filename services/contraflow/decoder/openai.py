@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from contraflow.decoder.arm_model import refuse_no_place
 from contraflow.decoder.generator import Completion
 from contraflow.decoder.openai_format import Format
 from contraflow.errors import GeneratorError, ProviderDown, ProviderUnusable
@@ -123,11 +124,8 @@ class OpenAIGenerator:
                 f"arms.{self._name}.model: {self._open.host} does not serve {self._arm.model!r}; it has {there}"
             )
         longest = getattr(models.get(self.model), "max_model_len", None)
-        if isinstance(longest, int) and self._section.max_tokens >= longest:
-            raise GeneratorError(
-                f"generator.max_tokens: {self._section.max_tokens:,} leave no place for a prompt in the {longest:,} tokens "
-                f"that the model of arms.{self._name} takes; lower it"
-            )
+        if isinstance(longest, int):
+            refuse_no_place(self._section, longest, f"the model of arms.{self._name}")
 
     async def _answer(self, request: Request) -> Completion:
         last: list[Transient] = []

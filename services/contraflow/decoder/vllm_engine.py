@@ -12,11 +12,12 @@ import anyio.to_thread
 import msgspec
 
 from contraflow.decoder.adapter import Adapter, read_adapter, refuse_another_base
+from contraflow.decoder.arm_model import model_of, refuse_no_place
 from contraflow.decoder.saturation import Saturation
 from contraflow.decoder.vllm_binding import Binding, Vllm
 from contraflow.decoder.vllm_plan import EnginePlan, engine_options
 from contraflow.errors import ConfigurationError, GeneratorError
-from contraflow.weights import ResolvedModel, resolve_model
+from contraflow.weights import ResolvedModel
 
 __all__ = ["Engine", "said", "shared_engine"]
 
@@ -109,7 +110,7 @@ class Engine:
     def _start(self) -> Any:
         plan = self.plan
         self.binding = self._bind()
-        self.source = self._resolved()
+        self.source = model_of(plan.any, plan.field, plan.base_dir)
         for name, arm in plan.arms.items():
             if arm.lora is not None:
                 field = f"arms.{name}.lora"
@@ -128,22 +129,14 @@ class Engine:
             ) from error
         self.context = llm.vllm_config.model_config.max_model_len
         self.saturation.bound(llm.vllm_config.scheduler_config.max_num_seqs)
-        if plan.section.max_tokens >= self.context:
-            llm.shutdown()
-            raise GeneratorError(
-                f"generator.max_tokens: {plan.section.max_tokens:,} leave no place for a prompt in the {self.context:,} tokens "
-                f"that the engine of {plan.field} takes; lower it, or give it more memory"
-            )
-        return llm
-
-    def _resolved(self) -> ResolvedModel:
-        # a folder is meant relative to the experiment file
-        arm = self.plan.any
-        local = self.plan.base_dir / (arm.model or "")
         try:
-            return resolve_model(str(local) if arm.model and local.is_dir() else arm.model or "", arm.revision)
-        except ConfigurationError as error:
-            raise GeneratorError(f"{self.plan.field}: {error}") from error
+            refuse_no_place(
+                plan.section, self.context, f"the engine of {plan.field}", "lower it, or give it more memory"
+            )
+        except GeneratorError:
+            llm.shutdown()
+            raise
+        return llm
 
 
 def said(error: BaseException) -> str:
