@@ -51,6 +51,12 @@ Device = Annotated[
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
     """A section of the experiment file."""
 
+    def declared(self) -> dict[str, Any]:
+        """What differs from the defaults, of a section that has a default for everything."""
+        nothing = type(self)()
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in values if value != getattr(nothing, name)}
+
 
 class Steering(_Section, frozen=True):
     """A vector that is added, ``scale`` times, to what ``layer`` (from 0) puts out.

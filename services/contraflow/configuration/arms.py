@@ -67,11 +67,9 @@ def _arm(keys: Keys, arm: Arm, experiment: Experiment) -> Iterator[Problem]:
 
 
 def _unread(keys: Keys, arm: Arm, backend: str) -> Iterator[Problem]:
-    nothing = Arm()
-    for field in Arm.__struct_fields__:
-        if getattr(arm, field) != getattr(nothing, field) and field not in _READ[backend]:
-            said = ", ".join(_READ[backend]) or "nothing"
-            yield Problem((*keys, field), f"the {backend} backend does not read it (it reads {said})")
+    for field in (field for field in arm.declared() if field not in _READ[backend]):
+        said = ", ".join(_READ[backend]) or "nothing"
+        yield Problem((*keys, field), f"the {backend} backend does not read it (it reads {said})")
     valid = _SAMPLING.get(backend, ())
     for key in (key for key in arm.sampling if valid and key not in valid):
         guess = nearest(key, list(valid))

@@ -8,7 +8,7 @@ from contraflow.configuration.arms import problems_of_arms
 from contraflow.configuration.servers import problems_of_servers
 from contraflow.configuration.tiers import KEYWORDS, LLMTier, problems_of_tiers, read_tiers
 from contraflow.configuration.typed import Problem, nearest
-from contraflow.experiment import Experiment, Generator, Kafka, Prompts, Validation
+from contraflow.experiment import Experiment, Kafka, Prompts, Validation
 
 __all__ = ["problems_of"]
 
@@ -62,10 +62,10 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
 
 
 def _decoding(experiment: Experiment) -> Iterator[Problem]:
-    section, nothing = experiment.generator, Generator()
-    for field in _DECODING if section.backend in ("scripted", "replay") else ():
-        if getattr(section, field) != getattr(nothing, field):
-            yield Problem(("generator", field), f"the {section.backend} backend does not read it")
+    section = experiment.generator
+    unread = _DECODING if section.backend in ("scripted", "replay") else ()
+    for field in (field for field in unread if field in section.declared()):
+        yield Problem(("generator", field), f"the {section.backend} backend does not read it")
     if section.min_tokens > section.max_tokens:
         yield Problem(("generator", "min_tokens"), f"more than the {section.max_tokens} of generator.max_tokens")
     if section.chat:

@@ -79,14 +79,9 @@ class UserGenerator:
     @property
     def _unread(self) -> str | None:
         """Something that is declared, of which only ``settings`` tell."""
-        for field, declared, nothing in (
-            *((f"arms.{self._arm}.{name}", self._declared, Arm()) for name in Arm.__struct_fields__),
-            *((f"generator.{name}", self._section, GeneratorSection()) for name in _DECODING),
-        ):
-            name = field.rpartition(".")[2]
-            if getattr(declared, name) != getattr(nothing, name):
-                return field
-        return None
+        of_arm = [f"arms.{self._arm}.{name}" for name in self._declared.declared()]
+        decoding = [f"generator.{name}" for name in _DECODING if name in self._section.declared()]
+        return next(iter(of_arm + decoding), None)
 
     async def close(self) -> None:
         """Nothing is held."""
