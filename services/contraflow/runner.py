@@ -21,7 +21,7 @@ from contraflow.asked import Asked, asked_by
 from contraflow.conductor import conduct, fingerprint, refuse_a_taken_name
 from contraflow.configuration import Loaded, Resolved, resolve
 from contraflow.decoder.checking import check_arms
-from contraflow.errors import ConfigurationError, ContraflowError
+from contraflow.errors import ContraflowError
 from contraflow.events import Control, ControlAction, decode
 from contraflow.llm.opening import check
 from contraflow.log.opening import open_log
@@ -79,7 +79,7 @@ async def execute(
     Every service runs in this process, with ``metrics`` served there, or, with ``command``, in one of its own.
     """
     check(loaded.experiment.validation.tiers)
-    check_arms(loaded.experiment, loaded.base_dir)
+    check_arms(loaded.experiment, loaded.base_dir, processes=command is not None)
     asked, resolved = await prepare(loaded)
     known = {folder.run for folder in list_runs(runs)}
     folder, resolved = open_or_create(runs, resolved, asked.digest, new=new)
@@ -156,11 +156,6 @@ async def _services(
         names = processes_of(resolved.experiment.arms)
         yield {name: child(command(name, folder.run), folder.said_by(name), drain) for name in names}
         return
-    most = 0 if resolved.experiment.generator.backend == "vllm" else 1  # vLLM chooses its GPU for the whole process
-    for arm, declared in resolved.experiment.arms.items():
-        if len(declared.devices) > most:
-            each = f"{', '.join(declared.devices)} take a process each"
-            raise ConfigurationError(f"arms.{arm}.devices: {each}; run the experiment with --processes")
     opened = open_ring(
         log, folder.run, resolved, asked, base_dir, drain, metrics=metrics, identity=folder.identity, note=folder.note
     )

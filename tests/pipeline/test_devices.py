@@ -141,6 +141,7 @@ def test_several_devices_need_processes(tmp_path: Path) -> None:
     assert (
         "arms.tuned.devices: cuda:0, cuda:1 take a process each; run the experiment with --processes" in result.stderr
     )
+    assert not (tmp_path / "runs").exists(), "what is refused leaves no run behind"
 
 
 def test_a_decoder_is_told_a_device_of_its_arm(tmp_path: Path) -> None:

@@ -14,13 +14,25 @@ from contraflow.packages import is_installed
 __all__ = ["check_arms"]
 
 
-def check_arms(experiment: Experiment, base_dir: Path) -> None:
-    """Look for the packages, keys and files that the arms need.
+def check_arms(experiment: Experiment, base_dir: Path, *, processes: bool) -> None:
+    """Look for the packages, keys and files that the arms need, and for the ``processes`` that their devices need.
 
     :raises ConfigurationError: if some are missing; a line for each.
     """
-    if lines := list(dict.fromkeys(_missing(experiment, base_dir))):
+    lines = list(dict.fromkeys(_missing(experiment, base_dir)))
+    if not processes:
+        lines += _crowded(experiment)
+    if lines:
         raise ConfigurationError("\n".join(lines))
+
+
+def _crowded(experiment: Experiment) -> Iterator[str]:
+    """The arms with more devices than one process can decode on: vLLM chooses its GPU for the whole process."""
+    most = 0 if experiment.generator.backend == "vllm" else 1
+    for name, arm in experiment.arms.items():
+        if len(arm.devices) > most:
+            each = f"{', '.join(arm.devices)} take a process each"
+            yield f"arms.{name}.devices: {each}; run the experiment with --processes"
 
 
 def _missing(experiment: Experiment, base_dir: Path) -> Iterator[str]:
