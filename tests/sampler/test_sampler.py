@@ -90,6 +90,11 @@ def test_confirming_takes_at_most_a_quarter() -> None:
     assert origins[Origin.STEER] > 0
 
 
+def test_at_most_half_of_an_epoch_is_chased_or_confirmed() -> None:
+    last = plans(sampler(), 3, (lead(Reason.CONFIRM, p1=9.0, p2=9.0), lead(p3=5.0, p4=5.0, p5=5.0, p6=5.0)))[-1]
+    assert last.steering.shares == {"explore": 7, "scan": 9, "confirm": 8, "steer": 8}
+
+
 def test_without_anything_to_chase_every_prompt_is_scanned_in_turn() -> None:
     scanned = [r.prompt_id for p in plans(sampler(), 8) for r in p.requests if r.origin is Origin.SCAN]
     assert len(scanned) > 80

@@ -143,8 +143,9 @@ class Sampler:
         if regions is not None and not uniform:
             confirm = [region for region in regions.regions if region.reason is Reason.CONFIRM]
             steered = [region for region in regions.regions if region.reason in rule.reasons]
-            chosen += self._confirm(confirm, min(size // 4, size - len(chosen)))
-            chosen += self._steer(steered, size - len(chosen), Origin.STEER)
+            focus = min(int(np.ceil(size * rule.focus)), size - len(chosen))
+            focused = self._confirm(confirm, min(size // 4, focus))
+            chosen += focused + self._steer(steered, focus - len(focused), Origin.STEER)
         chosen += self._scan(size - len(chosen))
         chosen += self._explore(size - len(chosen), rng)  # where all else is used up
         return [chosen[i] for i in rng.permutation(len(chosen))]

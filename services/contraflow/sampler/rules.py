@@ -17,15 +17,19 @@ RuleName = Literal["leads", "uniform", "margin", "balance", "schedule"]
 
 
 class Rule(NamedTuple):
-    """The ``reasons`` of the regions that it steers to, once the ``first`` pairs have been asked uniformly."""
+    """The ``reasons`` of the regions that it steers to, once the ``first`` pairs have been asked uniformly.
+
+    At most a share ``focus`` of an epoch is steered or confirms a claim.
+    """
 
     reasons: tuple[Reason, ...]
     first: int = 0
+    focus: float = 1.0
 
 
 RULES: Mapping[RuleName, Rule] = {
-    # chase what surprised, then decide what is promising
-    "leads": Rule((Reason.LEAD, Reason.DIVERGENCE)),
+    # chase what surprised, then decide what is promising; there is always some lead, and the scan must go on beside it
+    "leads": Rule((Reason.LEAD, Reason.DIVERGENCE), focus=0.5),
     "uniform": Rule(()),
     # texts close to a boundary between clusters, as active learning would
     "margin": Rule((Reason.BOUNDARY,)),
