@@ -431,6 +431,7 @@ def test_greedy_arms_ask_each_prompt_once() -> None:
         ),
         ("transformers", "{model: m, sampling: {topp: 0.9}}", "arms.b.sampling.topp: unknown; did you mean"),
         ("transformers", "{model: m, plants: [loud]}", "arms.b.plants: the transformers backend does not read it"),
+        ("transformers", "{model: m, price: [1, 2]}", "arms.b.price: the transformers backend does not read it"),
         ("scripted", "{system_prompt: Be rude.}", "arms.b.system_prompt: the scripted backend does not read it"),
     ],
 )
@@ -527,6 +528,15 @@ def test_how_a_tier_is_asked_may_change_and_its_budget_may_grow() -> None:
     ]
     assert len(difference(tiers("gemini-flash"), tiers("gemini-pro"))) == 1
     assert len(difference(tiers("gemini-flash"), tiers("gemini-flash", "embedding"))) == 1
+
+
+def test_a_run_may_go_on_at_another_price_of_its_arms() -> None:
+    def arms(**price: Any) -> dict[str, Any]:
+        arm = {"model": "m", "base_url": "http://me/v1"}
+        priced = {"base": {**arm, **price}, "other": arm}
+        return kept(arms=priced, generator={"backend": "openai"}, prompts={"path": "p.txt"})
+
+    assert difference(arms(), arms(price=[1, 10])) == []
 
 
 def test_budgets_may_grow_and_not_shrink() -> None:

@@ -76,7 +76,8 @@ class Steering(_Section, frozen=True):
 class Arm(_Section, frozen=True):
     """A model, by what the intervention is.
 
-    ``base_url`` (openai only) is the server that has it, the vendor's own by default; ``key`` (openai only) is env:NAME.
+    ``base_url`` (openai only) is the server that has it, the vendor's own by default; ``key`` (openai only) is env:NAME;
+    ``price`` (openai only) is as a tier's, and needed nowhere: without one, what its answers cost is not known.
     ``devices`` has a decoder process each, which share the arm's requests.
     ``speed`` (scripted only) is simulated seconds a token; ``plants`` (scripted only) names its behaviours.
     """
@@ -84,6 +85,7 @@ class Arm(_Section, frozen=True):
     model: str | None = None
     base_url: str | None = None
     key: str | None = None
+    price: tuple[Dollars, Dollars] | None = None
     revision: str | None = None
     lora: str | None = None
     system_prompt: str | None = None

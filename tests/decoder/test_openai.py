@@ -18,11 +18,15 @@ from click.testing import CliRunner
 import contraflow
 import llm_stub
 from contraflow.cli import main
+from contraflow.configuration import Loaded, experiment_from
 from contraflow.decoder.generator import Completion
 from contraflow.decoder.openai import OpenAIGenerator
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator
+from contraflow.planning.measuring import plan
+from contraflow.planning.reckoning import ServerPlan
+from contraflow.report.page import write_report
 from contraflow.runtime.supervisor import RunStopped
 from llm_stub import Asked, Behave, Does, Stub, completes, fails, models, stub
 
@@ -356,6 +360,27 @@ async def test_a_run_finds_what_a_system_prompt_changes_and_keeps_the_key_to_its
     assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {KEY}"}
     assert not holding(runs, KEY)
     assert KEY not in caplog.text
+
+
+@pytest.mark.timeout(60)
+async def test_the_plan_and_the_report_say_what_priced_answers_cost(experiment: Make, tmp_path: Path) -> None:
+    def untold(asked: Asked) -> Does:
+        system = asked.body["messages"][0]["role"] == "system"
+        return completes(asked, "yes no") if system else completes(asked, "yes no", usage=None)
+
+    async with stub(serving(untold)) as server:
+        plain = experiment_on(server, experiment)
+        for arm in plain["arms"].values():
+            del arm["key"]
+            arm["price"] = [1, 10]
+        loaded = Loaded(experiment_from(plain), tmp_path, tmp_path)
+        planned = await plan(loaded, tmp_path / "runs", seconds=0.5)
+        results = await anyio.to_thread.run_sync(lambda: contraflow.run(plain, runs=tmp_path / "runs"))
+    assert planned.servers["tuned"].dollars == pytest.approx(200 * (9 * 1 + 2 * 10) / 1e6)
+    assert planned.servers["base"] == ServerPlan(True, None)
+    page = write_report(results, [], tmp_path / "report.html").read_text()
+    assert "0 failures, $0.0058 for its answers</p>" in page
+    assert "0 failures, $0.0000 for its answers, without 200 whose tokens its server did not tell</p>" in page
 
 
 @pytest.mark.timeout(60)

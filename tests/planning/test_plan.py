@@ -18,7 +18,7 @@ from contraflow.cli import main
 from contraflow.configuration import Resolved, experiment_from, resolve
 from contraflow.decoder.calibrating import Pace
 from contraflow.decoder.scripted import ScriptedGenerator
-from contraflow.planning.reckoning import Measured, Planned, reckon
+from contraflow.planning.reckoning import Measured, Planned, ServerPlan, reckon
 from contraflow.report.page import write_report
 
 Make = Callable[..., dict[str, Any]]
@@ -100,6 +100,37 @@ def test_what_does_not_fit_is_said_with_what_to_do(small: Small) -> None:
     assert "500 MB of memory are free and the run needs about" in warned[2]
     assert warned[3].startswith("budget.dollars: judging 20 statements to the end costs about $")
     assert "may spend $0.50" in warned[3]
+
+
+SERVERS: dict[str, Any] = {
+    "arms": {
+        "declared": {"model": "mine", "base_url": "http://me/v1", "price": [1, 10]},
+        "known": {"model": "gpt-4.1-nano"},
+        "unknown": {"model": "gpt-4.1-nano", "base_url": "http://me/v1"},
+    },
+    "generator": {"backend": "openai"},
+    "prompts": {"path": str(Path(__file__).parents[2] / "examples/kitchen/prompts.jsonl")},
+    "budget": {"texts": 3000},
+}
+
+
+def test_answers_of_servers_cost_what_is_declared_or_the_table_knows(small: Small) -> None:
+    found = reckon(*small(**SERVERS), MEASURED._replace(paces=dict.fromkeys(SERVERS["arms"], SLOW)))
+    assert found.servers["declared"].dollars == pytest.approx(1000 * (8 * 1 + 30 * 10) / 1e6)
+    assert found.servers["known"].dollars == pytest.approx(1000 * (8 * 0.1 + 30 * 0.4) / 1e6)
+    assert found.servers["unknown"] == ServerPlan(False, None)
+    assert reckon(*small(), MEASURED).servers == {}
+
+
+def test_a_server_that_tells_no_tokens_has_no_known_cost(small: Small) -> None:
+    found = reckon(*small(**SERVERS), MEASURED._replace(paces={"declared": SLOW._replace(prompt_tokens=0)}))
+    assert found.servers["declared"] == ServerPlan(True, None)
+
+
+def test_what_is_not_known_of_the_cost_of_answers_is_said(said: Callable[..., Result]) -> None:
+    output = " ".join(said("--seconds", "0", **SERVERS).stdout.split())
+    assert "answers of known not measured (--seconds 0)" in output
+    assert "answers of unknown no price is declared (arms.unknown.price: [dollars per million tokens read," in output
 
 
 def test_nothing_that_bounds_a_run_is_an_error(said: Callable[..., Result]) -> None:

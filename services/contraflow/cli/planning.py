@@ -14,7 +14,7 @@ from rich.table import Table
 from contraflow.cli.group import as_json, await_, console, main, overrides_option, quiet_libraries, runs_folder
 
 if TYPE_CHECKING:
-    from contraflow.planning.reckoning import Planned
+    from contraflow.planning.reckoning import Planned, ServerPlan
 
 __all__ = ["plan"]
 
@@ -76,6 +76,8 @@ def _rows(plan: Planned) -> Iterator[tuple[str, str]]:
             f"{arm.texts_per_second:,.1f} texts/s, {arm.tokens_per_second:,.0f} tokens/s beside the other arms; an answer has "
             f"{arm.completion_tokens:,.0f} tokens, a prompt {arm.prompt_tokens:,.0f}",
         )
+    for name, server in plan.servers.items():
+        yield f"answers of {name}", _answers(plan, name, server)
     for tier in plan.tiers:
         leaves = "; texts leave this machine" if tier.leaves else ""
         costs = f"about ${tier.usual:,.2f} for {tier.statements} statements, at most ${tier.most:,.2f}{leaves}"
@@ -88,3 +90,11 @@ def _rows(plan: Planned) -> Iterator[tuple[str, str]]:
         yield "memory", f"{plan.memory_mb:,.0f} MB in one process{free}"
     for device, held in plan.gpu_mb.items():
         yield device, f"{held:,.0f} MB"
+
+
+def _answers(plan: Planned, name: str, server: ServerPlan) -> str:
+    if server.dollars is not None:
+        return f"about ${server.dollars:,.2f}"
+    if not server.priced:
+        return f"no price is declared (arms.{name}.price: [dollars per million tokens read, written])"
+    return "not known: its server tells no tokens" if name in plan.arms else "not measured (--seconds 0)"

@@ -17,7 +17,7 @@ _READ = {
         "devices",
     ),
     "vllm": ("model", "revision", "lora", "system_prompt", "prefix", "quantization", "sampling", "devices"),
-    "openai": ("model", "base_url", "key", "system_prompt", "prefix", "sampling"),
+    "openai": ("model", "base_url", "key", "price", "system_prompt", "prefix", "sampling"),
     "scripted": ("plants", "speed"),
     "replay": (),
 }

@@ -20,6 +20,7 @@ _AUTO = {"scripted": (32, 2), "replay": (512, 4)}
 _ABSENT = object()
 # what a resumed run may ask otherwise: none of it is in an answer
 _HOW_TO_ASK = ("key", "timeout", "patience", "tries", "concurrency")
+_ELSEWHERE = ("devices", "price")
 _CHOSEN = ("warm_start", "epoch", "in_flight", "clusters_start")
 
 
@@ -159,9 +160,9 @@ def _compared(resolved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def anywhere(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """The experiment without the devices that decode: a run may go on where there are others."""
+    """The experiment without what decodes its arms and what that charges: a run may go on where both are others."""
     arms = {
-        name: {key: value for key, value in arm.items() if key != "devices"}
+        name: {key: value for key, value in arm.items() if key not in _ELSEWHERE}
         for name, arm in (experiment.get("arms") or {}).items()
     }
     return {**experiment, "arms": arms}

@@ -11,7 +11,7 @@ from contraflow.configuration.servers import problems_of_address
 from contraflow.configuration.source import Keys
 from contraflow.configuration.typed import Problem, nearest, shown, typed
 from contraflow.experiment import Tier, Validation
-from contraflow.llm.prices import AS_OF, Price, known, models
+from contraflow.llm.prices import AS_OF, Price, known, models, price_of
 
 __all__ = ["FREE", "KEYWORDS", "PROVIDERS", "LLMTier", "judged_pairs", "problems_of_tiers", "read_tiers"]
 
@@ -134,7 +134,7 @@ def _problems(provider: str, tier: Tier, keys: Keys) -> Iterator[Problem]:
         yield Problem(
             (*keys, "timeout"), f"more than the {tier.patience:g} s of patience, which is for all tries together"
         )
-    if tier.price is None and _known(provider, tier) is None:
+    if _price(provider, tier) is None:
         yield Problem((*keys, "price"), _no_price(provider, tier))
 
 
@@ -148,14 +148,18 @@ def _no_price(provider: str, tier: Tier) -> str:
     return f'no price is known for "{tier.model}" (as of {AS_OF} there are {there}); {how}'
 
 
-def _known(provider: str, tier: Tier) -> Any:
-    return None if tier.base_url else known(provider, _ALIASES.get(tier.model, tier.model))
+def _price(provider: str, tier: Tier) -> Price | None:
+    return price_of(provider, _model(provider, tier), tier.base_url, tier.price)
+
+
+def _model(provider: str, tier: Tier) -> str:
+    return _ALIASES.get(tier.model, tier.model) if provider.startswith("g") and not tier.base_url else tier.model
 
 
 def _resolved(provider: str, tier: Tier, keys: Keys) -> LLMTier:
-    model = _ALIASES.get(tier.model, tier.model) if provider.startswith("g") and not tier.base_url else tier.model
+    model, price = _model(provider, tier), _price(provider, tier)
+    assert price is not None, "_problems() comes first"
     entry = known(provider, model)
-    price = Price.per_million(*tier.price) if tier.price is not None else entry.price if entry else Price(0, 0)
     thinking = entry.thinking if entry else 0
     options = {**(entry.options if entry else {}), **tier.options}
     return LLMTier(

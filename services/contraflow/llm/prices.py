@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
 
-__all__ = ["AS_OF", "PICO", "Known", "Price", "known", "models", "pico"]
+__all__ = ["AS_OF", "PICO", "Known", "Price", "known", "models", "pico", "price_of"]
 
 AS_OF = "2026-11-26"
 """When the table below was compared with what the vendors published (by way of the package genai-prices 0.2.3)."""
@@ -90,6 +90,14 @@ def known(provider: str, model: str, day: datetime.date | None = None) -> Known 
     today = (day or datetime.date.today()).isoformat()
     _, read, written = [price for price in prices if price[0] <= today][-1]
     return Known(Price.per_million(read, written), options, thinking)
+
+
+def price_of(provider: str, model: str, base_url: str | None, declared: tuple[float, float] | None) -> Price | None:
+    """The price that an experiment declares, else the table's, which is for the vendors' own addresses; or None."""
+    if declared is not None:
+        return Price.per_million(*declared)
+    entry = None if base_url else known(provider, model)
+    return entry.price if entry else None
 
 
 def models(provider: str) -> list[str]:

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import msgspec
 
 from contraflow.asked import Asked
-from contraflow.configuration import Resolved
+from contraflow.configuration import Resolved, redacted
 from contraflow.decoder.calibrating import Pace
+from contraflow.decoder.charges import prices
 from contraflow.errors import ConfigurationError
 from contraflow.llm.estimate import STATEMENTS, estimates
+from contraflow.llm.prices import PICO, Price
 
-__all__ = ["ArmPlan", "Measured", "Planned", "TierPlan", "reckon"]
+__all__ = ["ArmPlan", "Measured", "Planned", "ServerPlan", "TierPlan", "reckon"]
 
 _RING = 1 / 2800
 """Seconds that the ring itself takes a text (docs/evidence.md)."""
@@ -59,6 +61,13 @@ class ArmPlan(msgspec.Struct, frozen=True):
     failed: int
 
 
+class ServerPlan(msgspec.Struct, frozen=True):
+    """Dollars for the answers of an arm's server: None if it has no price, was not measured, or did not tell its tokens."""
+
+    priced: bool
+    dollars: float | None
+
+
 class TierPlan(msgspec.Struct, frozen=True):
     """Dollars of a language model that judges, for ``statements``: as a rule, and at worst; and whether texts leave."""
 
@@ -71,6 +80,8 @@ class TierPlan(msgspec.Struct, frozen=True):
 
 class Planned(msgspec.Struct, frozen=True):
     """What a run will take. ``tokens`` are completion tokens of all arms; ``ends`` names the bound that ends it.
+
+    ``servers`` are the arms that a server answers for; ``dollars`` are what the judges, the ``tiers``, may spend.
 
     ``seconds`` adds decoding, embedding and the ring's own work, as if none ran beside another; without a measurement they
     are None, and ``tokens`` is the most there can be.
@@ -85,6 +96,7 @@ class Planned(msgspec.Struct, frozen=True):
     decoding: float | None
     embedding: float | None
     arms: dict[str, ArmPlan]
+    servers: dict[str, ServerPlan]
     tiers: tuple[TierPlan, ...]
     dollars: float
     disk_mb: float
@@ -118,6 +130,10 @@ def reckon(resolved: Resolved, asked: Asked, measured: Measured) -> Planned:
         decoding=None if decoding is None else pairs * decoding,
         embedding=None if embedding is None else pairs * embedding,
         arms={name: _arm(pace) for name, pace in measured.paces.items()},
+        servers={
+            name: _server(pairs, price, measured.paces.get(name))
+            for name, price in prices(redacted(resolved.experiment)).items()
+        },
         tiers=tuple(
             TierPlan(e.tier, STATEMENTS, STATEMENTS * e.usual, STATEMENTS * e.most, e.leaves)
             for e in estimates(resolved.experiment)
@@ -180,6 +196,13 @@ def _arm(pace: Pace) -> ArmPlan:
         completion_tokens=pace.completion_tokens,
         failed=pace.failed,
     )
+
+
+def _server(pairs: int, price: Price | None, pace: Pace | None) -> ServerPlan:
+    if price is None or pace is None or not pace.prompt_tokens:
+        return ServerPlan(price is not None, None)
+    of_a_text = pace.prompt_tokens * price.read + pace.completion_tokens * price.written
+    return ServerPlan(True, pairs * of_a_text / PICO)
 
 
 def _warnings(plan: Planned, resolved: Resolved, measured: Measured) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import plotly.offline
 import yaml
 from markupsafe import Markup
 
+from contraflow.decoder.charges import Charge, charges
+from contraflow.events import Text
 from contraflow.experiment import Arm
 from contraflow.monitor.enough import in_words
 from contraflow.report import charts
@@ -37,13 +39,15 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("contraflow.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    groups = results.groups
+    groups, charged = results.groups, charges(results.resolved["experiment"], _texts(results))
     scripts = [plotly.offline.get_plotlyjs(), _drawing(results, [f for group in groups for f in group], vectors)]
     clusters = [_cluster(row) for row in list_clusters(results)]
     page = environment.get_template("report.html.j2").render(
         results=results,
         groups=[[_finding(results, finding) for finding in group] for group in groups],
         totals=_totals(results),
+        charged={arm: _said(charge) for arm, charge in charged.items()},
+        charged_together=sum(charge.dollars or 0 for charge in charged.values()),
         clusters=clusters,
         by_id={row["id"]: row for row in clusters},
         themes=list_themes(results) if len(clusters) > MANY else [],
@@ -60,6 +64,17 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
     return path
+
+
+def _texts(results: Results) -> Iterator[Text]:
+    return (text for answers in results.texts.values() for text in answers.values())
+
+
+def _said(charge: Charge) -> str:
+    if charge.dollars is None:
+        return "no price is declared for its answers"
+    untold = f", without {charge.untold:,} whose tokens its server did not tell" if charge.untold else ""
+    return f"${charge.dollars:,.4f} for its answers{untold}"
 
 
 def _interventions(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
