@@ -218,6 +218,7 @@ def test_overrides_win_and_make_the_sections_they_need(write: Write) -> None:
         "budget.texts=2e4",
         "stop.unseen=5e-2",
         "arms.third={model: other}",
+        "generator.backend=vllm",
         "generator.options.a.b=[1, x]",
     ]
     experiment = load_experiment(write(KITCHEN), overrides).experiment
@@ -321,7 +322,8 @@ def test_a_secret_in_the_file_is_refused_and_never_repeated(write: Write, name: 
 
 @pytest.mark.parametrize("written", ["api_key: env:OPENAI_API_KEY", 'api_key: "${OPENAI_API_KEY}"', "eos_token: </s>"])
 def test_references_to_the_environment_and_tokens_of_a_tokenizer_are_no_secrets(write: Write, written: str) -> None:
-    options = load_experiment(write(KITCHEN + f"generator:\n  options: {{{written}}}\n")).experiment.generator.options
+    lines = f"generator:\n  backend: vllm\n  options: {{{written}}}\n"
+    options = load_experiment(write(KITCHEN + lines)).experiment.generator.options
     assert redacted_options(load_experiment(Path("kitchen.yaml")).experiment) == options
 
 
@@ -444,6 +446,49 @@ def test_an_intervention_that_the_backend_would_ignore_is_refused(
     )
     (line,) = refused(write(text))
     assert said in line
+
+
+SET = {
+    "device": "cuda:1",
+    "dtype": "float16",
+    "options": {"seed": 1},
+    "world": "everyday",
+    "timeout": 9.0,
+    "patience": 900.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "read"),
+    [
+        ("transformers", {"device", "dtype"}),
+        ("vllm", {"dtype", "options"}),
+        ("openai", {"options", "timeout", "patience"}),
+        ("scripted", {"world"}),
+        ("replay", set()),
+    ],
+)
+def test_what_a_backend_would_ignore_under_generator_is_refused(backend: str, read: set[str]) -> None:
+    model = {"model": "m", "system_prompt": "Be rude."}
+    arm = model if backend in ("transformers", "vllm", "openai") else {}
+    said = refused_mapping(
+        arms={"a": arm, "b": arm},
+        generator={"backend": backend, **SET},
+        prompts="unconditional",
+        **({"replay": {"path": "t.jsonl"}} if backend == "replay" else {}),
+    ).splitlines()
+    ignored = [field for field in SET if field not in read]
+    assert [line.split(": ")[1] for line in said] == [f"generator.{field}" for field in ignored]
+    assert all(f"the {backend} backend does not read it" in line for line in said)
+
+
+def test_where_a_device_goes_on_vllm_is_said() -> None:
+    said = refused_mapping(
+        arms={"a": {"model": "m"}, "b": {"model": "n"}},
+        generator={"backend": "vllm", "device": "cuda:1"},
+        prompts="unconditional",
+    )
+    assert "generator.device: the vllm backend does not read it; name the GPUs of each arm as its devices" in said
 
 
 @pytest.mark.parametrize(

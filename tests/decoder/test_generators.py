@@ -243,6 +243,10 @@ async def test_a_function_gets_what_is_declared_and_is_refused_where_it_would_no
         await answers(own(tmp_path, "plain", arm), REQUESTS)
     with pytest.raises(ConfigurationError, match=r"generator\.min_tokens: own_.*:plain would not know of it"):
         await answers(own(tmp_path, "plain", min_tokens=3), REQUESTS)
+    with pytest.raises(ConfigurationError, match=r"generator\.options: own_.*:plain would not know of it"):
+        await answers(own(tmp_path, "plain", options={"seed": 1}), REQUESTS)
+    with pytest.raises(ConfigurationError, match=r"generator\.device: own_.*:plain would not know of it"):
+        await answers(own(tmp_path, "plain", device="cuda:1"), REQUESTS)
 
 
 async def test_a_function_gets_conversations_whole_or_none(tmp_path: Path) -> None:

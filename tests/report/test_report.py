@@ -39,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     plain = {
         "experiment": "reported",
         "arms": {"base": {}, "tuned": {"plants": ["loud", "gloomy"]}},
-        "generator": {"backend": "scripted", "world": "kitchen", "batch": 256, "options": {"api_key": "env:SOME_KEY"}},
+        "generator": {"backend": "scripted", "world": "kitchen", "batch": 256},
         "embedder": {"model": "hashed", "cache": str(tmp_path_factory.mktemp("cache"))},
         "sampling": {"warm_start": 96, "epoch": 32, "in_flight": 2},
         "budget": {"texts": 1600},
@@ -132,7 +132,10 @@ def _replaced(results: Results, **changes: object) -> Results:
 
 
 def test_the_configuration_is_there_without_secrets(results: Results, tmp_path: Path) -> None:
-    _, parsed = page(results, tmp_path)
+    experiment = results.resolved["experiment"]
+    arms = {**experiment["arms"], "tuned": {**experiment["arms"]["tuned"], "api_key": "env:SOME_KEY"}}
+    keyed = _replaced(results, resolved={**results.resolved, "experiment": {**experiment, "arms": arms}})
+    _, parsed = page(keyed, tmp_path)
     assert "warm_start: 96" in parsed.text
     assert "api_key: env:SOME_KEY" in parsed.text, "a reference is no secret"
 

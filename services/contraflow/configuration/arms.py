@@ -69,7 +69,7 @@ def _arm(keys: Keys, arm: Arm, experiment: Experiment) -> Iterator[Problem]:
 def _unread(keys: Keys, arm: Arm, backend: str) -> Iterator[Problem]:
     for field in (field for field in arm.declared() if field not in _READ[backend]):
         said = ", ".join(_READ[backend]) or "nothing"
-        yield Problem((*keys, field), f"the {backend} backend does not read it (it reads {said})")
+        yield Problem((*keys, field), f"the {backend} backend does not read it (it reads {said}); take it out")
     valid = _SAMPLING.get(backend, ())
     for key in (key for key in arm.sampling if valid and key not in valid):
         guess = nearest(key, list(valid))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from contraflow.configuration.arms import problems_of_arms
 from contraflow.configuration.servers import problems_of_servers
@@ -13,7 +13,17 @@ from contraflow.experiment import Experiment, Kafka, Prompts, Validation
 __all__ = ["problems_of"]
 
 _BACKENDS = ["transformers", "vllm", "openai", "scripted", "replay"]
-_DECODING = ("min_tokens", "chat", "stop", "thinking")
+_MODELS = ("transformers", "vllm", "openai")
+_READ_BY = {
+    **dict.fromkeys(("min_tokens", "chat", "stop", "thinking"), _MODELS),
+    "device": ("transformers",),
+    "dtype": ("transformers", "vllm"),
+    "options": ("vllm", "openai"),
+    "world": ("scripted",),
+    "timeout": ("openai",),
+    "patience": ("openai",),
+}
+"""Which backends read what stands under generator; one's own may read it all, and says itself what it would not know of."""
 
 
 def problems_of(experiment: Experiment) -> Iterator[Problem]:
@@ -63,9 +73,9 @@ def _generator(experiment: Experiment) -> Iterator[Problem]:
 
 def _decoding(experiment: Experiment) -> Iterator[Problem]:
     section = experiment.generator
-    unread = _DECODING if section.backend in ("scripted", "replay") else ()
-    for field in (field for field in unread if field in section.declared()):
-        yield Problem(("generator", field), f"the {section.backend} backend does not read it")
+    for field, backends in _READ_BY.items():
+        if section.backend in _BACKENDS and section.backend not in backends and field in section.declared():
+            yield Problem(("generator", field), _unread(section.backend, field, backends))
     if section.min_tokens > section.max_tokens:
         yield Problem(("generator", "min_tokens"), f"more than the {section.max_tokens} of generator.max_tokens")
     if section.chat:
@@ -78,6 +88,12 @@ def _decoding(experiment: Experiment) -> Iterator[Problem]:
             )
     if isinstance(experiment.prompts, Prompts) and experiment.prompts.messages is not None:
         yield Problem(("prompts", "messages"), "conversations need generator.chat: true; plain text has no turns")
+
+
+def _unread(backend: str, field: str, backends: Sequence[str]) -> str:
+    if (backend, field) == ("vllm", "device"):
+        return "the vllm backend does not read it; name the GPUs of each arm as its devices, such as arms.base.devices: [cuda:0]"
+    return f"the {backend} backend does not read it, only {' and '.join(backends)}; take it out"
 
 
 def _replay(experiment: Experiment) -> Iterator[Problem]:

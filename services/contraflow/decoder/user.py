@@ -24,7 +24,7 @@ from contraflow.experiment import Generator as GeneratorSection
 __all__ = ["UserGenerator", "find"]
 
 
-_DECODING = ("max_tokens", "min_tokens", "chat")
+_DECODING = ("max_tokens", "min_tokens", "chat", "device", "dtype", "options", "timeout", "patience", "world")
 
 
 class UserGenerator:
