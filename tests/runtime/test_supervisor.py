@@ -5,10 +5,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from contraflow.errors import ConfigurationError, Fenced
+from contraflow.errors import ConfigurationError, ContraflowError, Fenced, GeneratorError, LogError, LogUnusable
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.drain import Drain
-from contraflow.runtime.supervisor import RunStopped, Supervisor
+from contraflow.runtime.supervisor import RunStopped, Supervisor, may_pass
 
 
 class Slept:
@@ -76,3 +76,18 @@ async def test_errors_out_of_task_groups_are_told_by_their_cause() -> None:
 
     with pytest.raises(RunStopped, match=r"the decoder stopped: arms\.tuned\.lora: does not fit"):
         await Supervisor(drain).run({"decoder": service})
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (LogError("nobody listens"), True),
+        (LogUnusable("a damaged file"), False),
+        (Fenced("another owner"), False),
+        (GeneratorError("no such model"), False),
+    ],
+)
+def test_only_a_log_that_is_away_may_be_there_at_a_later_start(error: ContraflowError, passes: bool) -> None:
+    stopped = RunStopped("the sampler stopped")
+    stopped.__cause__ = error
+    assert may_pass(error) is may_pass(stopped) is passes

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contraflow.cli.group import await_, main, metrics_option, overrides_option, quiet_libraries, runs_folder
-from contraflow.errors import ConfigurationError, ContraflowError, Fenced, LogError, LogUnusable
+from contraflow.errors import ConfigurationError, ContraflowError
 from contraflow.runtime.memory import collect_rarely
-from contraflow.runtime.supervisor import RunStopped
+from contraflow.runtime.supervisor import may_pass
 from contraflow.topics import SERVICES
 
 if TYPE_CHECKING:
@@ -66,17 +66,11 @@ def service(
     try:
         ended = await_(go)
     except ContraflowError as error:
-        if not _may_pass(error):
+        if not may_pass(error):
             raise
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     click.echo(f"{known} of {run}: ends ({ended})")
-
-
-def _may_pass(error: ContraflowError) -> bool:
-    """Whether a later start may go well: a broker that is not there now, however long it was waited for."""
-    cause = error.__cause__ if isinstance(error, RunStopped) else error
-    return isinstance(cause, LogError) and not isinstance(cause, LogUnusable | Fenced)
 
 
 def _service(name: str, arm: str | None, arms: tuple[str, ...]) -> str:

@@ -8,18 +8,27 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 
-from contraflow.errors import ConfigurationError, ContraflowError, Fenced, GeneratorError, JudgeAway, LogUnusable
+from contraflow.errors import (
+    ConfigurationError,
+    ContraflowError,
+    Fenced,
+    GeneratorError,
+    JudgeAway,
+    LogError,
+    LogUnusable,
+)
 from contraflow.runtime.clock import Clock
 from contraflow.runtime.deadletters import TooManyDeadLetters
 from contraflow.runtime.drain import Drain
 
-__all__ = ["RunStopped", "Service", "Supervisor", "cause_of"]
+__all__ = ["RunStopped", "Service", "Supervisor", "cause_of", "may_pass"]
 
 logger = logging.getLogger(__name__)
 
 Service = Callable[[], Awaitable[None]]
 
 _HOPELESS = (ConfigurationError, Fenced, GeneratorError, JudgeAway, LogUnusable, TooManyDeadLetters)
+"""What a restart cannot mend."""
 
 
 class RunStopped(ContraflowError):
@@ -81,6 +90,12 @@ class Supervisor:
         expected = isinstance(cause, ContraflowError)
         logger.error("%s stopped: %s", name, cause, exc_info=None if expected else cause)
         self._drain.request(f"the {name} failed")
+
+
+def may_pass(error: ContraflowError) -> bool:
+    """Whether a later start may go well: a broker that is not there now, however long it was waited for."""
+    cause = error.__cause__ if isinstance(error, RunStopped) else error
+    return isinstance(cause, LogError) and not isinstance(cause, _HOPELESS)
 
 
 def cause_of(error: BaseException) -> BaseException:
