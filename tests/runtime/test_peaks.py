@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import anyio
 import pytest
 
 from contraflow.runtime.memory import collect_rarely
-from contraflow.runtime.peaks import Peaks, gpu_peaks, note_peaks, process_name
+from contraflow.runtime.peaks import Peaks, free_memory, gpu_peaks, note_peaks, process_name
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
 
@@ -77,3 +78,9 @@ def test_a_gpu_is_named_with_what_torch_held_there() -> None:
     assert gpu_peaks(SimpleNamespace(cuda=cuda)) == {"cuda:0": 3.0, "cuda:1": 6.0}
     cuda.is_available = lambda: False
     assert gpu_peaks(SimpleNamespace(cuda=cuda)) == {}
+
+
+def test_free_memory_is_some_of_what_the_machine_has() -> None:
+    free = free_memory()
+    assert free is not None
+    assert 0 < free < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.runtime.peaks import free_memory
 
 __all__ = ["Binding", "Vllm"]
 
@@ -80,12 +81,13 @@ class Vllm:
         """
         if not self._on_cpu:
             return {"max_model_len": -1}
-        free = _available()
-        _refuse_too_large(model, free)
+        free = free_memory()
+        if free is not None:
+            _refuse_too_large(model, free)
         settings = json.loads((model / "config.json").read_text())
         return {
             "enforce_eager": True,
-            "kv_cache_memory_bytes": min(8 * _GIB, max(_GIB // 4, free // 16)),
+            "kv_cache_memory_bytes": min(8 * _GIB, max(_GIB // 4, (free or 0) // 16)),
             "max_model_len": min(settings.get("max_position_embeddings", _CONTEXT), _CONTEXT),
             # a prompt read in pieces kills the engine if its request has a seed ("CPU Generator does not use offset")
             "enable_chunked_prefill": False,
@@ -109,12 +111,6 @@ class Vllm:
     def adapter(self, name: str, number: int, folder: Path) -> Any:
         """A LoRARequest."""
         return self._adapter(name, number, str(folder))
-
-
-def _available() -> int:
-    import psutil  # vLLM brings it
-
-    return int(psutil.virtual_memory().available)
 
 
 def _refuse_too_large(model: Path, free: int) -> None:

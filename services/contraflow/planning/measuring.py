@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -18,7 +17,7 @@ from contraflow.embedder import encoder as encoders
 from contraflow.events import Request
 from contraflow.planning.reckoning import Measured, Planned, reckon
 from contraflow.runner import prepare
-from contraflow.runtime.peaks import Peaks, gpu_peaks
+from contraflow.runtime.peaks import Peaks, free_memory, gpu_peaks
 from contraflow.sampler.core import Sampler, SamplerConfig
 
 __all__ = ["plan"]
@@ -34,7 +33,7 @@ async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
     :raises ConfigurationError: if nothing bounds the run.
     """
     asked, resolved = await prepare(loaded)
-    memory = _memory_free()
+    free = free_memory()
     paces: Mapping[str, Pace] = {}
     if seconds and asked.texts is None:
         generators = {arm: build(arm, resolved.experiment, loaded.base_dir, resolved.arms) for arm in resolved.arms}
@@ -43,6 +42,7 @@ async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
     texts = _examples(asked, resolved.arms, paces)
     embedding = await anyio.to_thread.run_sync(_seconds_to_embed, resolved, texts) if seconds else None
     peak = Peaks("").look().get("") if seconds else None
+    memory = None if free is None else free / 2**20
     return reckon(resolved, asked, Measured(paces, embedding, texts, _disk_free(runs), memory, peak, gpu_peaks()))
 
 
@@ -83,11 +83,3 @@ def _seconds_to_embed(resolved: Resolved, texts: Sequence[str], most: float = 5.
 def _disk_free(folder: Path) -> float:
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free / 2**20
-
-
-def _memory_free() -> float | None:
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) / 1024
-    return None

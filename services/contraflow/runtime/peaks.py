@@ -1,4 +1,4 @@
-"""The most memory that this process and those below it have held, by process, and the most that torch held on each GPU."""
+"""The most memory that this process and those below it have held, that torch has held on each GPU, and what is free."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import anyio
 
 from contraflow.runtime.beside import beside
 
-__all__ = ["Peaks", "gpu_peaks", "note_peaks", "process_name"]
+__all__ = ["Peaks", "free_memory", "gpu_peaks", "note_peaks", "process_name"]
 
 _EVERY = 2.0
 
@@ -48,6 +48,14 @@ class Peaks:
             if (peak := _peak(pid)) is not None:
                 self._peaks[name] = max(peak, self._peaks.get(name, 0.0))
         return dict(self._peaks)
+
+
+def free_memory() -> int | None:
+    """Bytes that this machine can give without swapping; None where the system does not say, which Linux alone does."""
+    for line in _read(Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _tree(pid: str, name: str) -> Iterator[tuple[str, str]]:
