@@ -58,8 +58,9 @@ def instrument() -> None:
 
 def anonymous() -> float:
     """Anonymous memory of the process in MB."""
-    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Anonymous:"):
+    # the kernel keeps this number; smaps_rollup would walk through every page, 20 ms of the CPU that is measured here
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
     return 0.0
 
