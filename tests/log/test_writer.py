@@ -133,6 +133,15 @@ def test_a_checkpoint_that_fails_takes_no_commit_back(writer: Writer, path: Path
     assert numbers(path) == [1, 2]
 
 
+def test_a_log_that_has_been_checkpointed_once_is_not_with_every_later_commit(writer: Writer, path: Path) -> None:
+    writer.submit(add(1, filler=18 << 20)).result(WAIT)
+    writer.submit(add(2)).result(WAIT)
+    main_file = path.read_bytes()
+    writer.submit(add(3)).result(WAIT)
+    assert path.read_bytes() == main_file
+    assert numbers(path) == [1, 2, 3]
+
+
 def test_an_unexpected_error_of_sqlite_says_what_to_do_next(tmp_path: Path) -> None:
     said = str(translate(sqlite3.OperationalError("database is locked"), tmp_path))
     assert "database is locked" in said

@@ -48,7 +48,8 @@ class Writer:
         self._clock = clock
         self._committed = committed
         self._connection = connect(path, synchronous, max_pages=max_pages, cache_kib=4000)
-        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # counted in pages that wait: the file itself never shrinks. One that fails takes no commit back: the next tries again
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._turn = (path.parent / "writer.lock").open("a")
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
         self._partitions: dict[tuple[str, int], int] = {}
@@ -132,7 +133,6 @@ class Writer:
         self._connection.execute("BEGIN IMMEDIATE")
         answers = [self._one(task) for task in tasks]
         self._connection.execute("COMMIT")
-        self._checkpoint()
         return answers
 
     def _one(self, task: Work) -> Any:
@@ -154,13 +154,6 @@ class Writer:
         failure = translate(error, self._path)
         failure.__cause__ = error
         return failure
-
-    def _checkpoint(self) -> None:
-        """Move what is committed to the main file: where that fails, the next commit tries again."""
-        wal = self._path.with_name(self._path.name + "-wal")
-        with contextlib.suppress(sqlite3.Error, OSError):
-            if wal.stat().st_size > _CHECKPOINT_PAGES * 8192:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _rollback(self) -> None:
         self._partitions.clear()
