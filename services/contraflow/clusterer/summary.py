@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 from contraflow.clusterer.parts import Rows
@@ -27,18 +28,17 @@ class Samples:
         self._arms = tuple(arms)
         self._kept: dict[int, list[list[_Entry]]] = {}
         self._rows = Rows("sample")
+        # in how many of the sampled texts a word is, so that one rambling text does not name the cluster
         self._counts: dict[int, Counter[str]] = {}
         self._everywhere: Counter[str] = Counter()
-        self._stale: set[int] = set()
 
     def born(self, slot: int) -> None:
         """Forget what the slot held before."""
+        for *_, text in chain.from_iterable(self._kept.get(slot, ())):
+            self._uncount(slot, text)
         self._kept[slot] = [[] for _ in self._arms]
-        self._changed(slot)
-
-    def _changed(self, slot: int) -> None:
+        self._counts[slot] = Counter()
         self._rows.touch(slot)
-        self._stale.add(slot)
 
     def add(self, pair: Pair, slots: Iterable[int]) -> None:
         """Offer a pair's texts to the samples of the clusters they fell into."""
@@ -46,10 +46,25 @@ class Samples:
             digest = blake2b(f"{pair.request_id}:{arm}".encode(), digest_size=8).hexdigest()
             sample = self._kept[slot][arm]
             if len(sample) < KEPT or digest < sample[-1][0]:
-                sample.append((digest, pair.request_id, pair.prompt_id, pair.texts[arm][:LONGEST]))
+                text = pair.texts[arm][:LONGEST]
+                sample.append((digest, pair.request_id, pair.prompt_id, text))
                 sample.sort()
-                del sample[KEPT:]
-                self._changed(slot)
+                self._count(slot, text)
+                if len(sample) > KEPT:
+                    self._uncount(slot, sample.pop()[-1])
+                self._rows.touch(slot)
+
+    def _count(self, slot: int, text: str) -> None:
+        found = content_words(text)
+        self._counts[slot].update(found)
+        self._everywhere.update(found)
+
+    def _uncount(self, slot: int, text: str) -> None:
+        for counts in (self._counts[slot], self._everywhere):
+            for word in content_words(text):
+                counts[word] -= 1
+                if not counts[word]:
+                    del counts[word]
 
     def exemplars(self, slot: int) -> dict[str, tuple[Exemplar, ...]]:
         """The sample of a slot by arm."""
@@ -60,18 +75,8 @@ class Samples:
 
     def keywords(self, slots: Sequence[int], most: int = 8) -> dict[int, tuple[str, ...]]:
         """The words that set each cluster apart (``distinctive``)."""
-        for slot in sorted(self._stale):
-            self._recount(slot)
-        self._stale.clear()
         average = sum(self._everywhere.values()) / max(1, len(self._counts))
         return {slot: distinctive(self._counts[slot], self._everywhere, average, most) for slot in slots}
-
-    def _recount(self, slot: int) -> None:
-        # in how many of the sampled texts, so that one rambling text does not name the cluster
-        words = (w for sample in self._kept[slot] for *_, text in sample for w in content_words(text))
-        self._everywhere.subtract(self._counts.get(slot, {}))
-        self._counts[slot] = Counter(words)
-        self._everywhere.update(self._counts[slot])
 
     def dump(self) -> dict[str, bytes]:
         """The state."""
@@ -82,4 +87,6 @@ class Samples:
         rows: dict[int, Any] = self._rows.load(dict(parts))
         for slot, samples in rows.items():
             self._kept[slot] = [[(d, r, p, text) for d, r, p, text in sample] for sample in samples]
-            self._stale.add(slot)
+            self._counts[slot] = Counter()
+            for *_, text in chain.from_iterable(samples):
+                self._count(slot, text)
