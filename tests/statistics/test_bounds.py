@@ -30,7 +30,7 @@ def test_step_by_step_it_is_the_papers_formula(p: float) -> None:
         bounds.update([value])
         if n % 50 == 0:
             np.testing.assert_allclose(bounds.intervals()[0], reference(x[:n], ALPHA), rtol=1e-9)
-    assert bounds.means[0] == pytest.approx(x.mean())
+    assert bounds.means()[0] == pytest.approx(x.mean())
 
 
 @pytest.mark.parametrize("p", [0.01, 0.1, 0.5])

@@ -146,7 +146,7 @@ class Ledger:
     def comparisons(self, slot: int) -> dict[str, Comparison]:
         """Everything known of a cluster, by arm."""
         rows = slice(slot * self._columns, (slot + 1) * self._columns)
-        means, bounds = self._bounds.means[rows], self._bounds.intervals()[rows]
+        means, bounds = self._bounds.means(rows), self._bounds.intervals(rows)
         seen = int(self._bounds.state[rows.start, 0])
         return {
             self.arms[arm]: self._comparison(slot, j, arm, means, bounds, seen) for j, arm in enumerate(self.compared)
@@ -193,7 +193,7 @@ class Ledger:
 
     def undecided(self, used: NDArray[np.int64], within: float = 0.01) -> int:
         """How many hypotheses are neither claimed nor known to differ by less than ``within`` of all texts."""
-        bounds = 2 * self._bounds.intervals()[self._rows(used)].reshape(len(used), self._columns, 2) - 1
+        bounds = 2 * self._bounds.intervals(self._rows(used)).reshape(len(used), self._columns, 2) - 1
         small = (np.abs(bounds[:, len(self.arms) :]) <= within).all(axis=2)
         return int((~small & (self.claimed_at[used] == 0)).sum())
 

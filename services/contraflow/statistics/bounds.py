@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["EmpiricalBernstein"]
 
+Rows = Sequence[int] | NDArray[np.intp] | slice
+
+_ALL = slice(None)
 _TRUNCATION = 0.5
 _FIELDS = 6
 _N, _SUM, _SQUARES, _LAMBDA, _LAMBDA_X, _V_PSI = range(_FIELDS)
@@ -36,7 +39,7 @@ class EmpiricalBernstein:
         """Add sequences that have seen nothing."""
         self.state = np.vstack([self.state, np.zeros((size - len(self.state), _FIELDS))])
 
-    def update(self, x: ArrayLike, rows: Sequence[int] | NDArray[np.intp] | slice = slice(None)) -> None:
+    def update(self, x: ArrayLike, rows: Rows = _ALL) -> None:
         """One observation for each of ``rows``; or (t, rows) observations, as ``t`` calls would take them."""
         before = self.state[rows]
         x = np.atleast_2d(np.asarray(x, np.float64))
@@ -65,31 +68,32 @@ class EmpiricalBernstein:
         left = np.maximum(self._population - t + 1, 1)
         return x + before / left, 1 + (t - 1) / left
 
-    @property
-    def means(self) -> NDArray[np.float64]:
-        """(size,) running means; .5 where nothing was seen."""
-        n = self.state[:, _N]
-        means: NDArray[np.float64] = np.where(n > 0, self.state[:, _SUM] / np.maximum(n, 1), 0.5)
+    def means(self, rows: Rows = _ALL) -> NDArray[np.float64]:
+        """(rows,) running means; .5 where nothing was seen."""
+        state = self.state[rows]
+        n = state[:, _N]
+        means: NDArray[np.float64] = np.where(n > 0, state[:, _SUM] / np.maximum(n, 1), 0.5)
         return means
 
-    def intervals(self) -> NDArray[np.float64]:
-        """(size, 2) bounds within [0, 1]; (0, 1) where nothing was seen."""
-        total = np.maximum(self.state[:, _LAMBDA], 1e-300)
-        centre = self.state[:, _LAMBDA_X] / total
-        half = (np.log(2 / self._alpha) + self.state[:, _V_PSI]) / total
+    def intervals(self, rows: Rows = _ALL) -> NDArray[np.float64]:
+        """(rows, 2) bounds within [0, 1]; (0, 1) where nothing was seen."""
+        state = self.state[rows]
+        total = np.maximum(state[:, _LAMBDA], 1e-300)
+        centre = state[:, _LAMBDA_X] / total
+        half = (np.log(2 / self._alpha) + state[:, _V_PSI]) / total
         bounds = np.stack([centre - half, centre + half], axis=1)
-        bounds[self.state[:, _N] == 0] = 0.0, 1.0
+        bounds[state[:, _N] == 0] = 0.0, 1.0
         if self._population:  # of an empty one nothing can be drawn
-            self._exhaust(bounds)
+            self._exhaust(state, bounds)
         clipped: NDArray[np.float64] = np.clip(bounds, 0.0, 1.0)
         return clipped
 
-    def _exhaust(self, bounds: NDArray[np.float64]) -> None:
+    def _exhaust(self, state: NDArray[np.float64], bounds: NDArray[np.float64]) -> None:
         """What was drawn is known: the mean lies between all the rest being 0 and all the rest being 1."""
         assert self._population
-        rest = np.maximum(self._population - self.state[:, _N], 0)
-        low = self.state[:, _SUM] / self._population
-        high = (self.state[:, _SUM] + rest) / self._population
+        rest = np.maximum(self._population - state[:, _N], 0)
+        low = state[:, _SUM] / self._population
+        high = (state[:, _SUM] + rest) / self._population
         bounds[:, 0] = np.clip(bounds[:, 0], low, high)
         bounds[:, 1] = np.clip(bounds[:, 1], low, high)
 

@@ -50,4 +50,4 @@ def position_bias(answers: Sequence[tuple[str, str]], alpha: float = 0.05) -> Po
         sequence.update(first[:, None])
     low, high = sequence.intervals()[0]
     contradicted = sum(a == b and a in ("first", "second") for a, b in answers)
-    return PositionBias(len(answers), float(sequence.means[0]), float(low), float(high), contradicted)
+    return PositionBias(len(answers), float(sequence.means()[0]), float(low), float(high), contradicted)
