@@ -14,7 +14,7 @@ from contraflow.clusterer.pairing import Pairing
 from contraflow.events import Control, ControlAction, Embedding, EventError, Origin, decode
 from contraflow.log.protocol import Log, Outgoing, Partition, Reader, Record
 from contraflow.runtime.deadletters import DeadLetterLimit, dead_letter
-from contraflow.runtime.drain import Drain
+from contraflow.runtime.drain import IDLE, Drain
 from contraflow.runtime.singleton import Singleton
 from contraflow.wire import Wire, arm_of, partition_of, seq_of
 
@@ -29,7 +29,8 @@ _ALL = 1 << 62
 class ClustererService:
     """Feeds complete pairs to the clusterer strictly by ``seq``; commits at block ends.
 
-    ``interval`` is the longest time between commits while blocks keep coming.
+    A commit comes with the end of an epoch, for which the sampler waits, or ``interval`` seconds after the first block of
+    it: each writes again what changed of the state, which is most of it after a few blocks.
     """
 
     def __init__(self, log: Log, wire: Wire, config: ClustererConfig, drain: Drain, *, interval: float = 0.1) -> None:
@@ -56,16 +57,21 @@ class ClustererService:
                 await self._singleton.close()
 
     async def _loop(self, reader: Reader) -> None:
+        steps: list[Step] = []
+        due = 0.0
         while not self._drain.requested:
-            for record in await self._drain.fetch(reader, 2000):
-                self._take(record)
-            while not self._drain.requested:
-                steps, more = await anyio.to_thread.run_sync(self._advance)
-                if not steps:
-                    break
+            if not steps:
+                due = time.monotonic() + self._interval
+            more = await anyio.to_thread.run_sync(self._advance, steps, due)
+            if steps and (more or time.monotonic() >= due):
                 await self._commit(steps)
-                if not more:
-                    break
+                steps = []
+            if not more:
+                wait = due - time.monotonic() if steps else IDLE
+                for record in await self._drain.fetch(reader, 2000, max(0.0, wait)):
+                    self._take(record)
+        if steps:
+            await self._commit(steps)
 
     def _take(self, record: Record) -> None:
         if record.topic == self._wire.topic("control"):
@@ -106,18 +112,17 @@ class ClustererService:
         if control.action is ControlAction.COMPLETE:
             self._pairing.last_seq = control.last_seq
 
-    def _advance(self) -> tuple[list[Step], bool]:
-        """Process what is ready, for at most one commit interval; whether there may be more."""
-        steps: list[Step] = []
-        deadline = time.monotonic() + self._interval
+    def _advance(self, steps: list[Step], due: float) -> bool:
+        """Process what is ready; whether a commit is due before all of it is, and so there may be more."""
         while (block := self._pairing.next_block()) is not None:
             steps.append(self._core.process(block))
-            if time.monotonic() > deadline:
-                return steps, True
+            if steps[-1].regions is not None or time.monotonic() >= due:
+                return True
         if self._core.processed == self._pairing.last_seq and not self._finished:
             steps.append(self._core.finish())
             self._finished = True
-        return steps, False
+            return True
+        return False
 
     async def _commit(self, steps: list[Step]) -> None:
         outputs = [output for step in steps for output in self._outputs(step)]

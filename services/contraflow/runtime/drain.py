@@ -9,11 +9,11 @@ import anyio
 
 from contraflow.log.protocol import Reader, Record
 
-__all__ = ["Drain"]
+__all__ = ["IDLE", "Drain"]
 
 T = TypeVar("T")
 
-_IDLE = 5.0
+IDLE = 5.0
 """Seconds that a service waits for records before it looks around. Records and draining wake it at once, so that idle
 services take nothing from the decoder beside them."""
 
@@ -57,6 +57,6 @@ class Drain:
                 self._waits.discard(wait)
         return result
 
-    async def fetch(self, reader: Reader, most: int) -> list[Record]:
-        """The next records, waiting a few seconds for the first; none as soon as draining is requested."""
-        return await self.unless(reader.fetch(most, _IDLE)) or []
+    async def fetch(self, reader: Reader, most: int, wait: float = IDLE) -> list[Record]:
+        """The next records, waiting ``wait`` (a few) seconds for the first; none as soon as draining is requested."""
+        return await self.unless(reader.fetch(most, wait)) or []
