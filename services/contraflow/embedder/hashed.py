@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ __all__ = ["HashedEncoder"]
 
 _WORD = re.compile(r"\w+")
 _MEMO = 200_000
+_MIX, _BITS = np.uint64(0x9E3779B1), np.uint64(0x7FFFFFFFFFFF)
 
 
 class HashedEncoder:
@@ -29,25 +30,25 @@ class HashedEncoder:
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(n, dim) unit rows; nothing is ever cut."""
-        features = [self._features(text) for text in texts]
-        counts = np.fromiter(map(len, features), np.int64, len(features))
-        flat = np.fromiter((f for row in features for f in row), np.int64, int(counts.sum()))
+        words = [self._words(text) for text in texts]
+        counts = np.fromiter(map(len, words), np.int64, len(words))
+        found = np.fromiter(chain.from_iterable(words), np.uint64, int(counts.sum()))
         rows = np.repeat(np.arange(len(texts)), counts)
-        signs = np.where(flat & 1, 1.0, -1.0)
-        cells = rows * self.dim + (flat >> 1) % self.dim
+        # a pair's feature is mixed from its words' features: no second hash
+        within = rows[:-1] == rows[1:]
+        pairs = ((found[:-1] * _MIX ^ found[1:]) & _BITS)[within]
+        features = np.concatenate([found, pairs]).astype(np.int64)
+        cells = np.concatenate([rows, rows[:-1][within]]) * self.dim + (features >> 1) % self.dim
+        signs = np.where(features & 1, 1.0, -1.0)
         sums = np.bincount(cells, signs, minlength=len(texts) * self.dim).reshape(len(texts), self.dim)
         dampened = np.sign(sums) * np.sqrt(np.abs(sums))
         norms = np.sqrt((dampened**2).sum(axis=1, keepdims=True))
         dampened[norms[:, 0] == 0, 0] = 1.0
         return (dampened / np.where(norms == 0, 1.0, norms)).astype(np.float32), np.zeros(len(texts), np.bool_)
 
-    def _features(self, text: str) -> list[int]:
-        words = _WORD.findall(text.lower())
+    def _words(self, text: str) -> list[int]:
         memo = self._memo
-        found = [memo[word] if word in memo else self._hash(word) for word in words]
-        # a pair's feature is mixed from its words' features: no second hash
-        pairs = [(a * 0x9E3779B1 ^ b) & 0x7FFFFFFFFFFF for a, b in pairwise(found)]
-        return found + pairs
+        return [memo[word] if word in memo else self._hash(word) for word in _WORD.findall(text.lower())]
 
     def _hash(self, word: str) -> int:
         value = int.from_bytes(blake2b(word.encode(), digest_size=6).digest(), "little") >> 1
