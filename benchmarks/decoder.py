@@ -29,7 +29,7 @@ from rich.table import Table
 from contraflow.configuration import experiment_from
 from contraflow.decoder.generator import Completion, Generator, build, draw_seed
 from contraflow.decoder.service import Decoder
-from contraflow.decoder.vllm import VllmGenerator
+from contraflow.decoder.vllm.generator import VllmGenerator
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Experiment
 from contraflow.log.embedded import EmbeddedLog
@@ -179,8 +179,8 @@ def prompts_of(asked: Experiment, options: dict[str, Any], count: int, first: in
 
 def offline(asked: Experiment, warm: int, count: int) -> Spent:
     """vLLM's LLM.generate."""  # noqa: D403 - it is its name
-    from contraflow.decoder.vllm_binding import Vllm
-    from contraflow.decoder.vllm_plan import engine_options, plan_engine
+    from contraflow.decoder.vllm.binding import Vllm
+    from contraflow.decoder.vllm.plan import engine_options, plan_engine
     from contraflow.weights import resolve_model
 
     binding, model = Vllm(), resolve_model(MODEL).path

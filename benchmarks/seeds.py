@@ -29,7 +29,7 @@ from scipy.stats import binomtest
 
 import contraflow
 from contraflow.decoder.asking import answers
-from contraflow.decoder.transformers import TransformersGenerator
+from contraflow.decoder.transformers.generator import TransformersGenerator
 from contraflow.embedder.sentence import SentenceEncoder
 from contraflow.events import Claim, ClusterState, VerdictStatus
 from contraflow.experiment import Arm, Generator

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "examples" / "organisms")]
 
 from contraflow.decoder.asking import answers  # noqa: E402  # the paths come first
-from contraflow.decoder.transformers import TransformersGenerator  # noqa: E402
+from contraflow.decoder.transformers.generator import TransformersGenerator  # noqa: E402
 from contraflow.experiment import Arm, Generator  # noqa: E402
 from contraflow.weights import cache_folder  # noqa: E402
 from worlds.organisms import ADAPTERS, BASE, TRAINED, Behaviour, by_name, planted_answer  # noqa: E402

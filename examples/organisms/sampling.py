@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from data import EXAMPLES
 
 from contraflow.decoder.asking import answers
-from contraflow.decoder.transformers import TransformersGenerator
+from contraflow.decoder.transformers.generator import TransformersGenerator
 from contraflow.experiment import Arm, Generator
 
 __all__ = ["answer"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contraflow.conductor import conduct, fingerprint
 from contraflow.configuration import Loaded, Resolved
-from contraflow.decoder.visible import show_only
+from contraflow.decoder.vllm.visible import show_only
 from contraflow.errors import Fenced
 from contraflow.log.embedded import Share
 from contraflow.log.opening import open_log

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contraflow.decoder.draws import draw
+from contraflow.decoder.transformers.draws import draw
 
 pytestmark = pytest.mark.models
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from contraflow.configuration import load_experiment
-from contraflow.decoder.loading import load
-from contraflow.decoder.merging import merge_arm
+from contraflow.decoder.transformers.loading import load
+from contraflow.decoder.transformers.merging import merge_arm
 from contraflow.errors import ConfigurationError
 from contraflow.experiment import Arm
 

@@ -20,7 +20,7 @@ import llm_stub
 from contraflow.cli import main
 from contraflow.configuration import Loaded, experiment_from
 from contraflow.decoder.generator import Completion
-from contraflow.decoder.openai import OpenAIGenerator
+from contraflow.decoder.openai.generator import OpenAIGenerator
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contraflow.decoder.loading import load
+from contraflow.decoder.transformers.loading import load
 from contraflow.experiment import Arm, Generator
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(240)]  # torchao takes its time to be imported

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 
-from contraflow.decoder.saturation import Begun, Saturation
+from contraflow.decoder.vllm.saturation import Begun, Saturation
 from contraflow.runtime.clock import Clock
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from contraflow.decoder.transformers import TransformersGenerator
+from contraflow.decoder.transformers.generator import TransformersGenerator
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator, Steering

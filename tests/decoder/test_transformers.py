@@ -13,7 +13,7 @@ import pytest
 import torch.profiler
 
 from contraflow.decoder.generator import Completion
-from contraflow.decoder.transformers import TransformersGenerator
+from contraflow.decoder.transformers.generator import TransformersGenerator
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator

@@ -12,9 +12,9 @@ import pytest
 from contraflow.configuration import experiment_from
 from contraflow.decoder.generator import Completion, draw_seed
 from contraflow.decoder.service import Decoder
-from contraflow.decoder.vllm import VllmGenerator
-from contraflow.decoder.vllm_engine import shared_engine
-from contraflow.decoder.vllm_plan import plan_engine
+from contraflow.decoder.vllm.engine import shared_engine
+from contraflow.decoder.vllm.generator import VllmGenerator
+from contraflow.decoder.vllm.plan import plan_engine
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.events import Message, Origin, Request, Text, decode
 from contraflow.experiment import Experiment

@@ -19,8 +19,8 @@ import contraflow
 from contraflow.cli import main
 from contraflow.configuration import experiment_from, resolve
 from contraflow.configuration.resolved import difference
-from contraflow.decoder.loading import load
-from contraflow.decoder.visible import show_only
+from contraflow.decoder.transformers.loading import load
+from contraflow.decoder.vllm.visible import show_only
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
 from contraflow.log.embedded import EmbeddedLog, Share

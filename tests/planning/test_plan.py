@@ -16,8 +16,8 @@ import contraflow
 from contraflow.asked import Asked, asked_by
 from contraflow.cli import main
 from contraflow.configuration import Resolved, experiment_from, resolve
-from contraflow.decoder.calibrating import Pace
 from contraflow.decoder.scripted import ScriptedGenerator
+from contraflow.planning.calibrating import Pace
 from contraflow.planning.reckoning import Measured, Planned, ServerPlan, reckon
 from contraflow.report.page import write_report
 

@@ -25,7 +25,7 @@ _WHY = (
 def merge(experiment: Path, arm: str, folder: Path, overrides: tuple[str, ...]) -> None:
     """Write the model of an ARM with its adapter merged into FOLDER, as safetensors."""
     from contraflow.configuration import load_experiment
-    from contraflow.decoder.merging import merge_arm
+    from contraflow.decoder.transformers.merging import merge_arm
 
     quiet_libraries()
     size = merge_arm(load_experiment(experiment, overrides), arm, folder)

@@ -87,15 +87,15 @@ def build(arm: str, experiment: Experiment, base_dir: Path, together: Sequence[s
 
         return ScriptedGenerator.build(arm, experiment, base_dir)
     if backend == "transformers":
-        from contraflow.decoder.transformers import TransformersGenerator
+        from contraflow.decoder.transformers.generator import TransformersGenerator
 
         return TransformersGenerator(arm, experiment.arms[arm], experiment.generator, base_dir)
     if backend == "vllm":
-        from contraflow.decoder.vllm import VllmGenerator
+        from contraflow.decoder.vllm.generator import VllmGenerator
 
         return VllmGenerator.build(arm, experiment, base_dir, together)
     if backend == "openai":
-        from contraflow.decoder.openai import OpenAIGenerator
+        from contraflow.decoder.openai.generator import OpenAIGenerator
 
         return OpenAIGenerator(arm, experiment.arms[arm], experiment.generator)
     if ":" in backend:

@@ -11,10 +11,10 @@ import anyio.to_thread
 
 from contraflow.asked import Asked, pool_of
 from contraflow.configuration import Loaded, Resolved
-from contraflow.decoder.calibrating import Pace, calibrate
 from contraflow.decoder.generator import build
 from contraflow.embedder import encoder as encoders
 from contraflow.events import Request
+from contraflow.planning.calibrating import Pace, calibrate
 from contraflow.planning.reckoning import Measured, Planned, reckon
 from contraflow.runner import prepare
 from contraflow.runtime.peaks import Peaks, free_memory, gpu_peaks

@@ -9,11 +9,11 @@ import msgspec
 
 from contraflow.asked import Asked
 from contraflow.configuration import Resolved, redacted
-from contraflow.decoder.calibrating import Pace
-from contraflow.decoder.charges import prices
+from contraflow.decoder.openai.charges import prices
 from contraflow.errors import ConfigurationError
 from contraflow.llm.estimate import STATEMENTS, estimates
 from contraflow.llm.prices import PICO, Price
+from contraflow.planning.calibrating import Pace
 
 __all__ = ["ArmPlan", "Measured", "Planned", "ServerPlan", "TierPlan", "reckon"]
 

@@ -17,7 +17,7 @@ import plotly.offline
 import yaml
 from markupsafe import Markup
 
-from contraflow.decoder.charges import Charge, charges
+from contraflow.decoder.openai.charges import Charge, charges
 from contraflow.events import Text
 from contraflow.experiment import Arm
 from contraflow.monitor.enough import in_words

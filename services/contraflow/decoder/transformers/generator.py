@@ -12,10 +12,10 @@ import anyio
 import anyio.to_thread
 
 from contraflow.decoder.generator import Completion, draw_seed
-from contraflow.decoder.loading import context, load
 from contraflow.decoder.prompting import Prompting
 from contraflow.decoder.stopping import criteria, stop_strings, without_stop
 from contraflow.decoder.thinking import thinking_apart
+from contraflow.decoder.transformers.loading import context, load
 from contraflow.events import Request
 from contraflow.experiment import Arm
 from contraflow.experiment import Generator as GeneratorSection
@@ -107,7 +107,7 @@ class TransformersGenerator:
     def _decode(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Completion]:
         from transformers import LogitsProcessorList
 
-        from contraflow.decoder.draws import own_draws
+        from contraflow.decoder.transformers.draws import own_draws
 
         section = self._section
         started = time.perf_counter()

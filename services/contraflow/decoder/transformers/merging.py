@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from contraflow.configuration import Loaded
-from contraflow.decoder.loading import load
+from contraflow.decoder.transformers.loading import load
 from contraflow.errors import ConfigurationError
 
 __all__ = ["merge_arm"]

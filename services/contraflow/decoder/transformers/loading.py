@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from contraflow.decoder.adapter import read_adapter, refuse_another_base
 from contraflow.decoder.arm_model import model_of, refuse_no_place
-from contraflow.decoder.quantizing import quantize
-from contraflow.decoder.steering import steer
+from contraflow.decoder.transformers.quantizing import quantize
+from contraflow.decoder.transformers.steering import steer
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
 from contraflow.weights import ResolvedModel, fingerprint

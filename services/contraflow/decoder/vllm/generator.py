@@ -13,8 +13,8 @@ import anyio
 from contraflow.decoder.generator import Completion, draw_seed
 from contraflow.decoder.prompting import Prompting
 from contraflow.decoder.thinking import thinking_apart
-from contraflow.decoder.vllm_engine import Engine, said, shared_engine
-from contraflow.decoder.vllm_plan import plan_engine
+from contraflow.decoder.vllm.engine import Engine, said, shared_engine
+from contraflow.decoder.vllm.plan import plan_engine
 from contraflow.errors import GeneratorError
 from contraflow.events import Request
 from contraflow.experiment import Experiment

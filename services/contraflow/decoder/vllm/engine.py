@@ -13,9 +13,9 @@ import msgspec
 
 from contraflow.decoder.adapter import Adapter, read_adapter, refuse_another_base
 from contraflow.decoder.arm_model import model_of, refuse_no_place
-from contraflow.decoder.saturation import Saturation
-from contraflow.decoder.vllm_binding import Binding, Vllm
-from contraflow.decoder.vllm_plan import EnginePlan, engine_options
+from contraflow.decoder.vllm.binding import Binding, Vllm
+from contraflow.decoder.vllm.plan import EnginePlan, engine_options
+from contraflow.decoder.vllm.saturation import Saturation
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.weights import ResolvedModel
 

@@ -11,7 +11,7 @@ import anyio
 
 from contraflow.decoder.arm_model import refuse_no_place
 from contraflow.decoder.generator import Completion
-from contraflow.decoder.openai_format import Format
+from contraflow.decoder.openai.format import Format
 from contraflow.errors import GeneratorError, ProviderDown, ProviderUnusable
 from contraflow.events import Request
 from contraflow.experiment import Arm

@@ -1,0 +1,1 @@
+"""Models that torch holds in this process: how a declared arm is loaded, and how its texts are drawn."""
