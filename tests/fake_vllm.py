@@ -35,9 +35,10 @@ class FakeTokenizer:
 
 
 class FakeLLM:
-    """Answers after ten milliseconds; dies when told, and then raises for all."""
+    """Answers after ten milliseconds; dies when told, and then raises for all. Only the collector of cycles frees it."""
 
     def __init__(self, options: dict[str, Any]) -> None:
+        self.itself = self
         self.options = options
         self.errored = False
         self.stopped = False

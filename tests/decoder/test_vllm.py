@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,30 @@ async def test_arms_that_differ_by_adapter_prompt_or_sampling_share_one_engine(f
         assert not llm.stopped
         await generator.close()
     assert llm.stopped
+
+
+async def test_an_engine_that_was_given_back_is_gone_and_not_left_for_the_end_of_the_process(
+    fake: FakeVllm, folder: Path
+) -> None:
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))
+    for generator in made.values():
+        await generator.start()
+        await answers(generator, request(1))
+    llm = weakref.ref(fake.started.pop())
+    for generator in made.values():
+        assert llm() is not None
+        await generator.close()
+    assert llm() is None
+
+
+async def test_an_engine_that_is_of_no_use_is_gone_although_its_error_is_kept(fake: FakeVllm, folder: Path) -> None:
+    asked = experiment({"base": BASE, "tuned": TUNED}, options={"max_model_len": 10})
+    with pytest.raises(GeneratorError, match=r"generator\.max_tokens") as kept:
+        await generators(fake, folder, asked)["base"].start()
+    llm = weakref.ref(fake.started.pop())
+    gc.collect()
+    assert llm() is None
+    assert kept.tb is not None
 
 
 async def test_arms_of_other_weights_have_an_engine_each(fake: FakeVllm, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -76,6 +77,9 @@ class Engine:
         llm, self.llm = self.llm, None
         if llm is not None:
             await anyio.to_thread.run_sync(llm.shutdown)
+            del llm
+            # its destructor shuts down once more, and at the end of the process what that calls is gone
+            gc.collect()
 
     def room(self, arm: str) -> int:
         """How many requests an arm may hold: its share, or what the others leave."""
@@ -135,6 +139,7 @@ class Engine:
             )
         except GeneratorError:
             llm.shutdown()
+            del llm  # the error keeps this frame
             raise
         return llm
 
