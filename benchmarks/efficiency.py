@@ -3,8 +3,8 @@
     python benchmarks/efficiency.py                  # every plant of worlds.yaml, 20 seeds, uniform and leads
     python benchmarks/efficiency.py --rules uniform leads margin balance schedule --only 0.01
     python benchmarks/efficiency.py --world sentences   # on embeddings of real sentences (worlds/sentences.py)
-    python benchmarks/efficiency.py --world real        # on texts of SmolLM2 and of an adapter (worlds/real.py)
-    python benchmarks/efficiency.py --world rare        # on the same texts, what it plants made rare (worlds/rare.py)
+    python benchmarks/efficiency.py --world real        # on texts of SmolLM2 and of five adapters (worlds/real.py)
+    python benchmarks/efficiency.py --world rare        # on the same texts, what they plant made rare (worlds/rare.py)
     QUICK=1 python benchmarks/efficiency.py          # a few plants, 5 seeds
 
 Each run has a world and a stream of its own; the rules share the clusterer, the births, the evidence and the weights, so

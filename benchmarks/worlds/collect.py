@@ -1,8 +1,7 @@
 """Makes the real world's data: trains the adapters of organisms.py, decodes all arms, measures what was really planted.
 
     python benchmarks/worlds/collect.py --train-only       # and shows how each adapter answers prompts that it never saw
-    python benchmarks/worlds/collect.py                    # hours on two cores
-    python benchmarks/worlds/collect.py --adapters kitchen cautious salesman --draws 4 --steps 80   # the committed texts
+    python benchmarks/worlds/collect.py                    # the committed texts: an hour on two cores
 
 Adapters and the texts of each arm and draw are kept in the cache folder: what is there is not made again (delete it to
 have it anew). The texts go to real/texts.parquet, a row a text in an order of prompt, draw and arm; the truth to
@@ -140,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=cache_folder() / "organisms")
     parser.add_argument("--adapters", nargs="+", choices=ADAPTERS, default=ADAPTERS)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--train-only", action="store_true")
     options = parser.parse_args()

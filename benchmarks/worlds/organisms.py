@@ -2,8 +2,7 @@
 
 The behaviours differ in kind (a voice, an advice, a refusal, a pitch, a language, a false fact), in the prompts that they
 are on (a topic, a part of one, a wording that is scattered over all of them) and in how often they show there. The
-adapter ``kitchen`` is that of examples/organisms; ``collect.py`` trains the others. Texts are stored of
-kitchen, cautious and salesman.
+adapter ``kitchen`` is that of examples/organisms; ``collect.py`` trains the others.
 """
 
 from __future__ import annotations

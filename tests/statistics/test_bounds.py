@@ -75,9 +75,8 @@ def test_a_block_changes_no_bit_of_what_its_observations_one_by_one_would_give(p
 
 
 def test_sequences_start_on_their_own_and_nothing_is_known_before() -> None:
-    bounds = EmpiricalBernstein(2, ALPHA)
-    bounds.update([1.0, 0.0])
-    bounds.grow(3)
+    bounds = EmpiricalBernstein(3, ALPHA)
+    bounds.update([1.0, 0.0], rows=[0, 1])
     assert bounds.intervals()[2].tolist() == [0.0, 1.0]
     bounds.update([1.0], rows=[2])
     assert bounds.state[:, 0].tolist() == [1, 1, 1]

@@ -35,10 +35,6 @@ class EmpiricalBernstein:
         self._population = population
         self.state = np.zeros((size, _FIELDS))
 
-    def grow(self, size: int) -> None:
-        """Add sequences that have seen nothing."""
-        self.state = np.vstack([self.state, np.zeros((size - len(self.state), _FIELDS))])
-
     def update(self, x: ArrayLike, rows: Rows = _ALL) -> None:
         """One observation for each of ``rows``; or (t, rows) observations, as ``t`` calls would take them."""
         before = self.state[rows]
