@@ -248,7 +248,7 @@ def test_a_generator_that_raises_on_one_prompt_in_ten_for_one_arm_is_reported(tm
     assert failures["base"] == 0
     assert 20 <= failures["tuned"] <= 90
     assert sum(a.failed for a in results.assignments) == failures["tuned"]
-    page = write_report(results, [], tmp_path / "report.html").read_text()
+    page = write_report(results, tmp_path / "report.html").read_text()
     assert "Failures may explain this run's claims" in page
     said = warning(results)
     assert said is not None

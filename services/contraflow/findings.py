@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from contraflow.events import Assignment, Claim, Cluster, Comparison, Hypothesis, Origin, Verdict
+from contraflow.events import Claim, Cluster, Comparison, Hypothesis, Verdict, request_id
 from contraflow.grouping import group_claims
+from contraflow.places import Places
 
 if TYPE_CHECKING:
     from contraflow.results import Results
 
-__all__ = ["Finding", "SideBySide", "findings_of", "row_of"]
+__all__ = ["Finding", "SideBySide", "findings_of", "row_of", "shown_pairs"]
+
+SHOWN = 12
+"""Pairs that are shown of a claim, at most."""
 
 
 class SideBySide(msgspec.Struct, frozen=True):
@@ -78,64 +82,42 @@ def findings_of(results: Results) -> list[Finding]:
     clusters = {cluster.cluster_id: cluster for cluster in results.clusters}
     hypotheses = {(h.cluster_id, h.arm): h for h in results.hypotheses if h.placebo_of is None}
     verdicts = {verdict.hypothesis_id: verdict for verdict in results.verdicts}
-    discordant = _discordant(results, results.regions.claims)
     found = []
     for claim in results.regions.claims:
         cluster = clusters[claim.cluster_id]
         hypothesis = hypotheses.get((claim.cluster_id, claim.arm))
         verdict = verdicts.get(hypothesis.hypothesis_id) if hypothesis else None
-        pairs = _side_by_side(results, claim, discordant[claim.cluster_id, claim.arm])
+        pairs = tuple(_side_by_side(results, claim))
         found.append(Finding(claim, cluster, cluster.comparisons[claim.arm], hypothesis, verdict, pairs))
     order = {"accepted": 0, "open": 1, "undecided": 1, "rejected": 2}
     found.sort(key=lambda f: (order[str(f.verdict.status)] if f.verdict else 1, -f.claim.log_e, f.claim.cluster_id))
-    return _numbered(results, found, discordant)
+    return _numbered(results, found)
 
 
-_ByClaim = dict[tuple[int, str], list[Assignment]]
-
-
-def _discordant(results: Results, claims: Sequence[Claim]) -> _ByClaim:
-    """The discordant pairs of each claim's cluster and arm, by ``seq``, also those after the claim."""
-    pairs: _ByClaim = {(claim.cluster_id, claim.arm): [] for claim in claims}
-    for assignment in results.assignments:
-        if assignment.failed or assignment.origin is Origin.PROBE:
-            continue
-        base = assignment.arms[results.reference].cluster_id
-        for arm, place in assignment.arms.items():
-            if place.cluster_id != base:
-                for key in ((place.cluster_id, arm), (base, arm)):
-                    if key in pairs:
-                        pairs[key].append(assignment)
-    return pairs
-
-
-def _leading(results: Results, claim: Claim, assignment: Assignment) -> bool:
-    """Whether a discordant pair goes in the claimed direction."""
-    arm = claim.arm if claim.direction > 0 else results.reference
-    return assignment.arms[arm].cluster_id == claim.cluster_id
-
-
-def _numbered(results: Results, found: Sequence[Finding], discordant: _ByClaim) -> list[Finding]:
+def _numbered(results: Results, found: Sequence[Finding]) -> list[Finding]:
     """The findings with their groups, which are numbered in the order of their first."""
     group: dict[int, tuple[str, int]] = {}
     for arm in results.arms:
         mine = [i for i, finding in enumerate(found) if finding.claim.arm == arm]
-        claims = [found[i].claim for i in mine]
-        pairs = [{a.seq for a in discordant[c.cluster_id, arm] if _leading(results, c, a)} for c in claims]
+        pairs = [set(results.places.discordant(found[i].claim, results.reference)[0].tolist()) for i in mine]
         group |= {i: (arm, there) for i, there in zip(mine, group_claims(pairs), strict=True)}
     number = {key: i for i, key in enumerate(dict.fromkeys(group[i] for i in range(len(found))), start=1)}
     return [msgspec.structs.replace(finding, group=number[group[i]]) for i, finding in enumerate(found)]
 
 
-def _side_by_side(
-    results: Results, claim: Claim, discordant: Sequence[Assignment], most: int = 12
-) -> tuple[SideBySide, ...]:
-    """Some of a claim's discordant pairs in the order asked, those in the claimed direction first."""
-    found = []
-    for assignment in sorted(discordant, key=lambda a: not _leading(results, claim, a))[:most]:
-        inside = tuple(arm for arm, place in assignment.arms.items() if place.cluster_id == claim.cluster_id)
-        answers = results.texts.get(assignment.request_id, {})
+def shown_pairs(places: Places, claim: Claim, reference: str) -> list[int]:
+    """The rows of the discordant pairs that are shown of a claim: in the order asked, those in its direction first."""
+    leading, others = places.discordant(claim, reference)
+    return [*leading[:SHOWN].tolist(), *others[:SHOWN].tolist()][:SHOWN]
+
+
+def _side_by_side(results: Results, claim: Claim) -> Iterator[SideBySide]:
+    places = results.places
+    for row in shown_pairs(places, claim, results.reference):
+        seq = int(places.seqs[row])
+        request = request_id(results.folder.run, seq)
+        answers = results.shown.get(request, {})
         texts = {arm: answers[arm].text for arm in results.arms if arm in answers}
         prompt = next(iter(answers.values())).prompt if answers else ""
-        found.append(SideBySide(assignment.seq, assignment.request_id, prompt, texts, inside))
-    return tuple(found)
+        inside = tuple(arm for arm in results.arms if places.clusters[arm][row] == claim.cluster_id)
+        yield SideBySide(seq, request, prompt, texts, inside)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from contraflow.consumers.reading import blocking
 from contraflow.events import (
     ArmTotals,
     Assignment,
     Cluster,
     Control,
     Embedding,
-    EventError,
     Evidence,
     Hypothesis,
     Judgment,
@@ -24,28 +25,33 @@ from contraflow.events import (
     Steering,
     Text,
     Verdict,
-    decode,
+    request_id,
     tag_of,
 )
-from contraflow.findings import Finding, SideBySide, findings_of, row_of
-from contraflow.log.opening import open_log
+from contraflow.findings import Finding, SideBySide, findings_of, row_of, shown_pairs
 from contraflow.log.protocol import Log, Record
 from contraflow.log.reading import read_until_now
+from contraflow.places import Places, read_places
+from contraflow.run_log import RunLog, open_run_log
 from contraflow.runs import RunFolder
-from contraflow.topics import TOPICS, dead_letters
+from contraflow.topics import TOPICS
 from contraflow.wire import Wire
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Finding", "Results", "SideBySide", "read_results", "read_topic", "read_vectors"]
+__all__ = ["Finding", "Results", "SideBySide", "read_results", "read_texts", "read_topic", "read_vectors"]
 
-E = TypeVar("E", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Results:
-    """A run, read whole. ``regions`` is the newest, final once the run is done."""
+    """What a run found. ``regions`` is the newest, final once the run is done.
+
+    What grows with the texts stays on the log: ``requests``, ``texts``, ``assignments`` and ``judged`` are read when they
+    are asked for, and held from then on. ``places`` has the clusters of all answers, ``shown`` the texts of the findings.
+    """
 
     folder: RunFolder
     resolved: dict[str, Any]
@@ -58,10 +64,42 @@ class Results:
     judgments: list[Judgment]
     verdicts: list[Verdict]
     steering: list[Steering]
-    requests: dict[str, Request]
-    texts: dict[str, dict[str, Text]]
-    assignments: list[Assignment]
     dead: dict[str, int]
+    places: Places
+    shown: dict[str, dict[str, Text]]
+
+    @cached_property
+    def requests(self) -> dict[str, Request]:
+        """Every request, by its id."""
+        return {request.request_id: request for request in self.read(lambda log: log.every("requests", Request))}
+
+    @cached_property
+    def texts(self) -> dict[str, dict[str, Text]]:
+        """Every text, by its request's id and by arm."""
+        return self.read(read_texts)
+
+    @cached_property
+    def judged(self) -> dict[str, dict[str, Text]]:
+        """The texts of the pairs that were judged."""
+        return self.read(partial(read_texts, only={judgment.request_id for judgment in self.judgments}))
+
+    @cached_property
+    def assignments(self) -> list[Assignment]:
+        """Where every pair fell, by ``seq``."""
+
+        async def read(log: RunLog) -> list[Assignment]:
+            return [assignment async for assignment in log.assignments()]
+
+        return self.read(read)
+
+    def read(self, work: Callable[[RunLog], Awaitable[T]]) -> T:
+        """What ``work`` makes of what the run's log holds now, be it more than when the results were read."""
+
+        async def read() -> T:
+            async with open_run_log(self.folder) as log:
+                return await work(log)
+
+        return blocking(read)
 
     @property
     def arms(self) -> list[str]:
@@ -137,68 +175,55 @@ async def read_topic(log: Log, wire: Wire, topic: str) -> list[Record]:
     return await read_until_now(log, dict.fromkeys(wire.all(topic)))
 
 
-async def _events(log: Log, wire: Wire, topic: str, kind: type[E]) -> list[E]:
-    records = await read_topic(log, wire, topic)
-    if TOPICS[topic].cleanup == "compact":
-        records = list({record.key: record for record in records}.values())
-    events = (_event(record.value, topic, kind) for record in records if record.value is not None)
-    return [event for event in events if event is not None]
-
-
-def _event(value: bytes, topic: str, kind: type[E]) -> E | None:
-    """The event; None of a record that nobody could read: the ring has buried it, and ``dead`` counts it."""
-    try:
-        return decode(value, kind)
-    except EventError:
-        if dead_letters(topic) in TOPICS:
-            return None
-        raise
-
-
 async def read_results(path: Path) -> Results:
     """Read a run's folder; the run may still be going."""
     folder = RunFolder(path)
     resolved = folder.resolved
-    wire = Wire(folder.run, resolved["experiment"]["partitions"])
-    async with open_log(folder) as log:
-        texts: dict[str, dict[str, Text]] = {}
-        for text in await _events(log, wire, "texts", Text):
-            texts.setdefault(text.request_id, {})[text.arm] = text
-        regions = await _events(log, wire, "regions", Regions)
-        hypotheses = sorted(await _events(log, wire, "hypotheses", Hypothesis), key=lambda h: h.order)
+    async with open_run_log(folder) as log:
+        control = [control async for control in log.events("control", Control)]
+        regions = await log.last("regions", Regions)  # before the clusters: every claim's is there then
+        verdicts = await log.every("verdicts", Verdict)  # in what order depends on when they were compacted
+        hypotheses = sorted(await log.every("hypotheses", Hypothesis), key=lambda h: h.order)
         order = {hypothesis.hypothesis_id: hypothesis.order for hypothesis in hypotheses}
-        verdicts = await _events(log, wire, "verdicts", Verdict)  # in what order depends on when they were compacted
-        control = [decode(r.value, Control) for r in await read_topic(log, wire, "control") if r.value]
+        places = await read_places(log, resolved["arms"])
+        claims = regions.claims if regions else ()
+        rows = {row for claim in claims for row in shown_pairs(places, claim, resolved["reference"])}
         return Results(
             folder=folder,
             resolved=resolved,
-            regions=regions[-1] if regions else None,
+            regions=regions,
             control=control[-1] if control else None,
             why=next((c.why for c in control if c.last_seq is not None), ""),
-            clusters=sorted(await _events(log, wire, "clusters", Cluster), key=lambda c: c.cluster_id),
-            evidence=await _events(log, wire, "evidence", Evidence),
+            clusters=sorted(await log.every("clusters", Cluster), key=lambda c: c.cluster_id),
+            evidence=await log.every("evidence", Evidence),
             hypotheses=hypotheses,
-            judgments=await _events(log, wire, "judgments", Judgment),
+            judgments=await log.every("judgments", Judgment),
             verdicts=sorted(verdicts, key=lambda v: order[v.hypothesis_id]),
-            steering=await _events(log, wire, "steering", Steering),
-            requests={r.request_id: r for r in await _events(log, wire, "requests", Request)},
-            texts=texts,
-            assignments=sorted(await _events(log, wire, "assignments", Assignment), key=lambda a: a.seq),
-            dead=await _dead(log, wire),
+            steering=await log.every("steering", Steering),
+            dead=await _dead(log),
+            places=places,
+            shown=await read_texts(log, {request_id(folder.run, int(places.seqs[row])) for row in rows}),
         )
 
 
-async def _dead(log: Log, wire: Wire) -> dict[str, int]:
-    counts = {name: len(await read_topic(log, wire, name)) for name in TOPICS if name.endswith(".dead")}
+async def read_texts(log: RunLog, only: Container[str] | None = None) -> dict[str, dict[str, Text]]:
+    """The texts of all requests, or of those whose ids are among ``only``, by request and by arm."""
+    texts: dict[str, dict[str, Text]] = {}
+    async for text in log.events("texts", Text, only):
+        texts.setdefault(text.request_id, {})[text.arm] = text
+    return texts
+
+
+async def _dead(log: RunLog) -> dict[str, int]:
+    counts = {name: await log.count(name) for name in TOPICS if name.endswith(".dead")}
     return {name: count for name, count in counts.items() if count}
 
 
 async def read_vectors(results: Results) -> list[tuple[str, str, int, bytes]]:
     """(arm, text, cluster, float32 bytes) of every answer that was clustered, by ``seq``."""
-    wire = Wire(results.folder.run, results.resolved["experiment"]["partitions"])
     places = {a.seq: a.arms for a in results.assignments if not a.failed}
-    async with open_log(results.folder) as log:
-        embeddings = await _events(log, wire, "embeddings", Embedding)
+    async with open_run_log(results.folder) as log:
+        embeddings = await log.every("embeddings", Embedding)
     return [
         (e.arm, e.text, places[e.seq][e.arm].cluster_id, e.vector)
         for e in sorted(embeddings, key=lambda e: (e.seq, e.arm))

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 from contraflow.configuration import Resolved, difference, resumed
 from contraflow.errors import FormatTooNew, RunConflict
 
-__all__ = ["RUNS", "RunFolder", "join_run", "list_runs", "open_or_create", "open_run", "write_atomically"]
+__all__ = ["RUNS", "RunFolder", "join_run", "list_runs", "open_or_create", "open_run", "replacing", "write_atomically"]
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -285,8 +285,16 @@ def _version(name: str) -> str | None:
         return None
 
 
-def write_atomically(path: Path, content: str) -> None:
-    """Replace a file as a whole: a reader, or a crash, sees the old one or the new one."""
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """A file to write, which then replaces another as a whole: a reader, or a crash, sees the old one or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(content, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        yield file
     temporary.replace(path)
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Replace a file as a whole."""
+    with replacing(path) as file:
+        file.write(content)

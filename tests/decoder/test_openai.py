@@ -378,7 +378,7 @@ async def test_the_plan_and_the_report_say_what_priced_answers_cost(experiment: 
         results = await anyio.to_thread.run_sync(lambda: contraflow.run(plain, runs=tmp_path / "runs"))
     assert planned.servers["tuned"].dollars == pytest.approx(200 * (9 * 1 + 2 * 10) / 1e6)
     assert planned.servers["base"] == ServerPlan(True, None)
-    page = write_report(results, [], tmp_path / "report.html").read_text()
+    page = write_report(results, tmp_path / "report.html").read_text()
     assert "0 failures, $0.0058 for its answers</p>" in page
     assert "0 failures, $0.0000 for its answers, without 200 whose tokens its server did not tell</p>" in page
 

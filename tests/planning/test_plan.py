@@ -188,5 +188,5 @@ def test_the_report_shows_what_an_engine_says_of_its_use(
 ) -> None:
     monkeypatch.setattr(ScriptedGenerator, "usage", "41 % of 900 tokens from its <cache>", raising=False)
     results = contraflow.run(experiment(budget={"texts": 400}), runs=tmp_path / "runs")
-    page = write_report(results, [], tmp_path / "report.html").read_text()
+    page = write_report(results, tmp_path / "report.html").read_text()
     assert page.count("41 % of 900 tokens from its &lt;cache&gt;") == 1

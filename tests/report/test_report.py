@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -75,8 +76,7 @@ class Page(HTMLParser):
 
 
 def page(results: Results, folder: Path) -> tuple[str, Page]:
-    vectors = anyio.run(read_vectors, results)
-    content = write_report(results, vectors, folder / "report.html").read_text()
+    content = write_report(results, folder / "report.html").read_text()
     return content, Page(content)
 
 
@@ -110,14 +110,14 @@ def test_the_claims_come_first_with_statement_shares_evidence_and_pairs_side_by_
 
 def test_texts_of_models_are_escaped_wherever_they_appear(results: Results, tmp_path: Path) -> None:
     evil = msgspec.structs.replace(results.clusters[0], keywords=(EVIL,))
-    texts = {
+    shown = {
         request: {
             arm: msgspec.structs.replace(text, text=EVIL + text.text, prompt=EVIL) for arm, text in answers.items()
         }
-        for request, answers in results.texts.items()
+        for request, answers in results.shown.items()
     }
     hypotheses = [msgspec.structs.replace(h, statement=EVIL) for h in results.hypotheses]
-    hostile = _replaced(results, clusters=[evil, *results.clusters[1:]], texts=texts, hypotheses=hypotheses)
+    hostile = _replaced(results, clusters=[evil, *results.clusters[1:]], shown=shown, hypotheses=hypotheses)
     content, parsed = page(hostile, tmp_path)
     assert "img" not in parsed.tags
     assert parsed.tags.count("script") == 2
@@ -126,8 +126,6 @@ def test_texts_of_models_are_escaped_wherever_they_appear(results: Results, tmp_
 
 
 def _replaced(results: Results, **changes: object) -> Results:
-    import dataclasses
-
     return dataclasses.replace(results, **changes)  # type: ignore[arg-type]  # by name
 
 
@@ -141,7 +139,7 @@ def test_the_configuration_is_there_without_secrets(results: Results, tmp_path: 
 
 
 def test_what_each_arm_declares_stands_at_the_top(results: Results, tmp_path: Path) -> None:
-    text = Page(write_report(results, [], tmp_path / "report.html").read_text()).text
+    text = Page(write_report(results, tmp_path / "report.html").read_text()).text
     before = text[: text.index("Findings")]
     assert re.search(r"base \(reference\): nothing of its own", before)
     assert "tuned: plants loud / gloomy" in before
@@ -226,7 +224,7 @@ def test_the_evidence_of_a_finding_and_its_counts_are_of_one_moment(results: Res
 def test_the_answers_of_a_cluster_are_the_sum_over_the_arms(results: Results, tmp_path: Path) -> None:
     merged = msgspec.structs.replace(results.clusters[0], size=99_999, counts={"base": 400, "tuned": 7})
     changed = _replaced(results, clusters=[merged, *results.clusters[1:]])
-    content = write_report(changed, [], tmp_path / "report.html").read_text()
+    content = write_report(changed, tmp_path / "report.html").read_text()
     assert re.search(r'<td class="n">407</td>\s*<td class="n">400</td><td class="n">7</td>', content)
 
 
@@ -296,7 +294,7 @@ def test_a_session_that_was_killed_is_not_hidden_in_the_time_of_running(results:
 
 
 def time_of_running(results: Results, folder: Path) -> str:
-    content = write_report(results, [], folder / "report.html").read_text()
+    content = write_report(results, folder / "report.html").read_text()
     found = re.search(r"<b>([^<]*)</b><span>of running", content)
     assert found is not None
     return found[1]
@@ -345,8 +343,10 @@ def test_claims_of_different_arms_are_never_one_finding(results: Results) -> Non
         msgspec.structs.replace(c, comparisons={**c.comparisons, "twin": c.comparisons["tuned"]})
         for c in results.clusters
     ]
-    assignments = [msgspec.structs.replace(a, arms={**a.arms, "twin": a.arms["tuned"]}) for a in results.assignments]
-    both = _replaced(results, regions=twice, resolved=resolved, clusters=clusters, assignments=assignments)
+    places = dataclasses.replace(
+        results.places, clusters={**results.places.clusters, "twin": results.places.clusters["tuned"]}
+    )
+    both = _replaced(results, regions=twice, resolved=resolved, clusters=clusters, places=places)
     assert len(both.groups) == 2 * len(results.groups)
     assert all(len({finding.claim.arm for finding in group}) == 1 for group in both.groups)
 

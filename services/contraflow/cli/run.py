@@ -121,9 +121,8 @@ def _ports(metrics: tuple[str, int] | None, arms: Mapping[str, Arm]) -> dict[str
 def write_the_report(results: Results) -> Path:
     """Write the HTML report of a run into its folder; returns its path."""
     from contraflow.report.page import write_report
-    from contraflow.results import read_vectors
 
-    return write_report(results, await_(read_vectors, results), results.folder.report)
+    return write_report(results, results.folder.report)
 
 
 def _print_findings(results: Results, runs: Path) -> None:

@@ -56,7 +56,7 @@ def _answers(results: Results, hypothesis_id: str) -> Iterator[Audited]:
             n, s = counts.get(judgment.tier, (0, 0))
             counts[judgment.tier] = n + 1, s + judgment.x
         log_e = sum(log_e_accept(n, s) for n, s in counts.values())
-        answers = results.texts.get(judgment.request_id, {})
+        answers = results.judged.get(judgment.request_id, {})
         texts = [answers[arm].text if arm in answers else "" for arm in judgment.order]
         prompt = next((answer.prompt for answer in answers.values()), "")
         yield Audited(judgment, log_e, prompt, texts[0], texts[1])

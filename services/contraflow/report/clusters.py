@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 
 from contraflow.clusterer.themes import Branch, themes_of
-from contraflow.events import Claim, Cluster, ClusterState
+from contraflow.events import Claim, Cluster, ClusterState, Text, request_id
 from contraflow.results import Results
+from contraflow.run_log import RunLog
 from contraflow.words import content_words, distinctive
 
 __all__ = ["Listed", "Theme", "list_clusters", "list_themes"]
@@ -85,12 +86,15 @@ def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
 
 def _words(results: Results) -> dict[int, Counter[str]]:
     """In how many texts of each cluster a word is."""
-    heirs = results.heirs
-    step = max(1, len(results.assignments) * len(results.arms) // COUNTED)
+    heirs, places, run = results.heirs, results.places, results.folder.run
+    step = max(1, len(places.seqs) * len(results.arms) // COUNTED)
+    rows = {request_id(run, int(places.seqs[row])): row for row in range(0, len(places.seqs), step)}
     words: dict[int, Counter[str]] = {}
-    for assignment in results.assignments[::step]:
-        answers = results.texts.get(assignment.request_id, {})
-        for arm, place in assignment.arms.items():
-            there = words.setdefault(heirs.get(place.cluster_id, place.cluster_id), Counter())
-            there.update(content_words(answers[arm].text) if arm in answers else ())
+
+    async def count(log: RunLog) -> None:
+        async for text in log.events("texts", Text, rows):
+            cluster = int(places.clusters[text.arm][rows[text.request_id]])
+            words.setdefault(heirs.get(cluster, cluster), Counter()).update(content_words(text.text))
+
+    results.read(count)
     return words

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
-from contraflow.events import Effect, TierResult
+from contraflow.events import Effect, Text, TierResult
 from contraflow.monitor.live import duration
 from contraflow.results import Finding, Results
+from contraflow.run_log import RunLog
 
 __all__ = ["COLOURS", "agreement", "findings_in_lines", "printable", "time_of_running", "warning"]
 
@@ -38,10 +39,17 @@ def warning(results: Results) -> str | None:
     if not results.failing:
         return None
     counts = ", ".join(f"{arm} {total.failures} of {total.texts}" for arm, total in results.failing.items())
-    answers = (answers.get(arm) for answers in results.texts.values() for arm in results.failing)
-    errors = Counter(answer.error for answer in answers if answer is not None and answer.error)
-    commonest = "".join(f"; the commonest error: {printable(error)[:_ERROR]}" for error, _ in errors.most_common(1))
+    errors = _errors(results).most_common(1)
+    commonest = "".join(f"; the commonest error: {printable(error)[:_ERROR]}" for error, _ in errors)
     return f"failures may explain these claims: {counts} requests failed{commonest}"
+
+
+def _errors(results: Results) -> Counter[str]:
+    async def count(log: RunLog) -> Counter[str]:
+        texts = log.events("texts", Text)
+        return Counter([text.error async for text in texts if text.error and text.arm in results.failing])
+
+    return results.read(count)
 
 
 def _lines(finding: Finding) -> str:

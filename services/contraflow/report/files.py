@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from contraflow.results import Results
-from contraflow.runs import write_atomically
+from contraflow.run_log import RunLog
+from contraflow.runs import replacing, write_atomically
 
 __all__ = ["write_results"]
 
@@ -25,11 +26,17 @@ def write_results(results: Results) -> None:
         "judgments": results.judgments,
         "verdicts": results.verdicts,
         "steering": results.steering,
-        "assignments": results.assignments,
     }
     for name, rows in tables.items():
-        lines = [json.dumps(_plain(row), ensure_ascii=False, sort_keys=True) for row in rows]
-        write_atomically(folder / f"{name}.jsonl", "".join(line + "\n" for line in lines))
+        with replacing(folder / f"{name}.jsonl") as file:
+            file.writelines(map(_line, rows))
+
+    async def write_assignments(log: RunLog) -> None:
+        with replacing(folder / "assignments.jsonl") as file:
+            async for assignment in log.assignments():
+                file.write(_line(assignment))
+
+    results.read(write_assignments)
     findings = [_plain(finding) | {"statement": finding.statement} for finding in results.findings]
     summary = {
         "run": results.folder.run,
@@ -39,6 +46,10 @@ def write_results(results: Results) -> None:
         "findings": findings,
     }
     write_atomically(folder / "findings.json", json.dumps(summary, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _line(event: msgspec.Struct) -> str:
+    return json.dumps(_plain(event), ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _plain(event: msgspec.Struct) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from contraflow.report import charts
 from contraflow.report.clusters import Listed, list_clusters, list_themes
 from contraflow.report.console import agreement, time_of_running
 from contraflow.report.palette import ARMS
+from contraflow.report.sample import draw_answers
 from contraflow.results import Finding, Results, SideBySide
+from contraflow.run_log import RunLog
+from contraflow.runs import write_atomically
 
 __all__ = ["write_report"]
 
@@ -34,13 +38,13 @@ MANY = 20
 """More clusters than these are shown by themes as well."""
 
 
-def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]], path: Path) -> Path:
-    """Write the report of a run to ``path``. ``vectors`` has (arm, text, cluster, float32 bytes) of answers for the map."""
+def write_report(results: Results, path: Path) -> Path:
+    """Write the report of a run to ``path``."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("contraflow.report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    groups, charged = results.groups, charges(results.resolved["experiment"], _texts(results))
-    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, [f for group in groups for f in group], vectors)]
+    groups, charged = results.groups, results.read(partial(_charged, results.resolved["experiment"]))
+    scripts = [plotly.offline.get_plotlyjs(), _drawing(results, [f for group in groups for f in group])]
     clusters = [_cluster(row) for row in list_clusters(results)]
     page = environment.get_template("report.html.j2").render(
         results=results,
@@ -60,14 +64,12 @@ def write_report(results: Results, vectors: Sequence[tuple[str, str, int, bytes]
         scripts=[Markup(script) for script in scripts],  # our own, and JSON with "</" escaped
         hashes=" ".join(f"'sha256-{_sha(script)}'" for script in scripts),
     )
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, page)
     return path
 
 
-def _texts(results: Results) -> Iterator[Text]:
-    return (text for answers in results.texts.values() for text in answers.values())
+async def _charged(experiment: Mapping[str, Any], log: RunLog) -> dict[str, Charge]:
+    return await charges(experiment, log.events("texts", Text))
 
 
 def _said(charge: Charge) -> str:
@@ -98,16 +100,14 @@ def _sha(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _drawing(results: Results, findings: Sequence[Finding], vectors: Sequence[tuple[str, str, int, bytes]]) -> str:
+def _drawing(results: Results, findings: Sequence[Finding]) -> str:
     figures = {"evidence": charts.evidence(results), "spent": charts.spent(results)}
     if any(f.comparison.effect for f in findings):
         figures["effects"] = charts.effects(results, findings)
-    if len(vectors) > 2:
-        # at random: every second or fourth answer would be of one arm
-        places = np.random.default_rng(0).permutation(len(vectors))[:POINTS]
-        chosen = [vectors[i] for i in np.sort(places)]
-        points = np.frombuffer(b"".join(v for *_, v in chosen), "<f4").reshape(len(chosen), -1)
-        figures["space"] = charts.space(results, points, [(arm, text, cluster) for arm, text, cluster, _ in chosen])
+    answers = draw_answers(results, POINTS)
+    if len(answers) > 2:
+        points = np.frombuffer(b"".join(answer.vector for answer in answers), "<f4").reshape(len(answers), -1)
+        figures["space"] = charts.space(results, points, [(a.arm, a.text, a.cluster) for a in answers])
     data = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
     plain = json.dumps(data).replace("</", "<\\/").replace("<!--", "<\\!--")
     return (

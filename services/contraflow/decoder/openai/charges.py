@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Mapping
 from typing import Any, NamedTuple
 
 from contraflow.events import Text
@@ -31,11 +31,13 @@ def prices(experiment: Mapping[str, Any]) -> dict[str, Price | None]:
     }
 
 
-def charges(experiment: Mapping[str, Any], texts: Iterable[Text]) -> dict[str, Charge]:
+async def charges(experiment: Mapping[str, Any], texts: AsyncIterable[Text]) -> dict[str, Charge]:
     """What the texts cost, by arm. A request that failed counts as free: nobody knows what was charged for it."""
     known = prices(experiment)
+    if not known:
+        return {}
     spent, untold = dict.fromkeys(known, 0), dict.fromkeys(known, 0)
-    for text in texts if known else ():
+    async for text in texts:
         if (price := known[text.arm]) is None or text.error is not None:
             continue
         spent[text.arm] += price.of(text.prompt_tokens, text.completion_tokens) if text.prompt_tokens else 0
