@@ -4,7 +4,8 @@
     python benchmarks/import.py --quick    # 20,000 texts
 
 No budget, and no prompts held out: every pair is embedded, clustered and counted. The bar is 5,000 texts a second, and
-anonymous memory that does not grow. Reading the file comes before, and is shown apart.
+anonymous memory that does not grow, nor while result files and report are written. Reading the file comes before, and is
+shown apart.
 
 What bounds the figure: Python's work on each record, of which there are four a text, then the clusterer's on each block of 32
 pairs, both under one interpreter's lock. Decoding is nothing here; larger epochs and fewer partitions spare little.

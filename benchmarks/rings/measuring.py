@@ -10,11 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from contraflow.runs import RunFolder
 
 __all__ = ["instrument", "measure", "show", "stages"]
 
@@ -66,13 +70,17 @@ def anonymous() -> float:
 
 
 async def measure(described: Mapping[str, Any], marks: tuple[int, int]) -> dict[str, float]:
-    """Run an experiment; its memory is that at two ``marks``, in texts. Its log and caches are new, and removed."""
+    """Run an experiment to its report; its memory is that at two ``marks``, in texts, and at most while it ends.
+
+    Its folder and caches are new, and removed.
+    """
     from contraflow.asked import asked_by
     from contraflow.conductor import conduct, fingerprint
     from contraflow.configuration import experiment_from, resolve
     from contraflow.log.embedded import EmbeddedLog
     from contraflow.monitor.progress import answered
     from contraflow.pipeline import open_ring
+    from contraflow.runs import open_or_create
     from contraflow.runtime.drain import Drain
     from contraflow.runtime.memory import collect_rarely
     from contraflow.runtime.supervisor import Supervisor
@@ -86,9 +94,10 @@ async def measure(described: Mapping[str, Any], marks: tuple[int, int]) -> dict[
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CONTRAFLOW_CACHE"] = folder
         drain = Drain()
+        run, resolved = open_or_create(Path(folder), resolved, asked.digest)
         async with (
-            await EmbeddedLog.open(Path(folder) / "log") as log,
-            open_ring(log, "benchmark-1", resolved, asked, Path(), drain) as ring,
+            await EmbeddedLog.open(run.log) as log,
+            open_ring(log, run.run, resolved, asked, Path(), drain) as ring,
         ):
             started, cpu = time.perf_counter(), time.process_time()
 
@@ -105,6 +114,7 @@ async def measure(described: Mapping[str, Any], marks: tuple[int, int]) -> dict[
             seconds, busy = time.perf_counter() - started, time.process_time() - cpu
             texts = sum((await answered(log, ring.wire, resolved.arms)).values())
             described_log = await log.describe()
+        ending = await _end(run)
     early, late = (_around(memory, mark) for mark in marks)
     return {
         "texts": texts,
@@ -116,10 +126,33 @@ async def measure(described: Mapping[str, Any], marks: tuple[int, int]) -> dict[
         "log_bytes": sum(info.bytes or 0 for info in described_log.values()),
         f"anonymous_mb_at_{marks[0]}": early,
         f"anonymous_mb_at_{marks[1]}": late,
+        "anonymous_mb_while_ending": ending,
         "memory_ratio": late / early,
         **{f"share_{stage.replace(': ', '_')}": value / busy for stage, value in sorted(stages.items())},
         "share_events_and_loop": 1 - sum(stages.values()) / busy,
     }
+
+
+async def _end(run: RunFolder) -> float:
+    """Write the result files and the report; the anonymous memory of the process meanwhile, at most."""
+    from contraflow.report.files import write_results
+    from contraflow.report.page import write_report
+    from contraflow.results import read_results
+
+    looks = [anonymous()]
+
+    async def watch() -> None:
+        while True:
+            await anyio.sleep(0.05)
+            looks.append(anonymous())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        results = await read_results(run.path)
+        await anyio.to_thread.run_sync(write_results, results)
+        await anyio.to_thread.run_sync(write_report, results, run.report)
+        tasks.cancel_scope.cancel()
+    return max(looks)
 
 
 def _around(memory: Sequence[tuple[int, float]], mark: int) -> float:
