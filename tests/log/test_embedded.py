@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from contraflow.errors import Fenced, FormatTooNew, LogError
 from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.embedded.reader import EmbeddedReader
 from contraflow.log.protocol import Outgoing, Partition, Position, Record
 
 PART = Partition("t", 0)
@@ -83,6 +86,44 @@ async def test_a_reader_sees_what_another_process_writes(tmp_path: Path) -> None
         records = await reader.fetch(wait=15.0)
         assert records[0].key == "a:0:0"
         writer.communicate(timeout=15)
+        await reader.close()
+
+
+async def test_what_another_process_has_committed_is_found_at_once_however_short_the_wait(tmp_path: Path) -> None:
+    async with await open_log(tmp_path) as log, await EmbeddedLog.open(tmp_path) as other:
+        reader = await log.reader({PART: 0})
+        assert await reader.fetch(wait=0.0) == []
+        for wait in (0.0, 0.001, 0.0, 0.5):
+            await other.append([Outgoing(*PART, "k", b"v")])
+            assert [record.value for record in await reader.fetch(wait=wait)] == [b"v"]
+        await reader.close()
+
+
+async def test_a_reader_looks_again_only_when_something_was_written_or_its_wait_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, read = 0, EmbeddedReader._read
+
+    def counted(reader: EmbeddedReader, connection: sqlite3.Connection, most: int) -> Any:
+        nonlocal looks
+        looks += 1
+        return read(reader, connection, most)
+
+    monkeypatch.setattr(EmbeddedReader, "_read", counted)
+    async with await open_log(tmp_path) as log:
+        reader = await log.reader({PART: 0})
+        await log.append([Outgoing(*PART, "k", b"v")] * 3)
+        assert len(await reader.fetch(2)) == 2
+        assert len(await reader.fetch(2)) == 1
+        assert looks == 2
+        assert await reader.fetch(wait=0.05) == []
+        assert looks == 3, "once, when the wait is over"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(log.append, [Outgoing(*PART, "k", b"v")])
+            assert len(await reader.fetch(wait=5.0)) == 1
+        assert looks == 4
+        reader.seek(PART, 0)
+        assert len(await reader.fetch(wait=5.0)) == 4
         await reader.close()
 
 

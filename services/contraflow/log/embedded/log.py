@@ -168,6 +168,11 @@ class EmbeddedLog:
 
     # reading
 
+    @property
+    def shared(self) -> bool:
+        """Whether another process has written since the log was opened."""
+        return self._writer.shared
+
     async def reader(self, start: Mapping[Partition, int | None]) -> EmbeddedReader:
         """A reader of these partitions."""
         return EmbeddedReader(self, start)

@@ -32,37 +32,45 @@ class EmbeddedReader:
         self._next = dict(start)
         self._ids: dict[Partition, int] = {}
         self._turn = 0
+        self._woken = 0
+        self._heard: int | None = None
         self._more = anyio.Event()
         log.watch(self, self._next)
 
     def wake(self) -> None:
         """Something may have been written to one of the partitions."""
+        self._woken += 1
         self._more.set()
 
     async def fetch(self, max_records: int = 500, wait: float = 0.5) -> list[Record]:
         """The next records, waiting up to ``wait`` seconds for the first."""
         deadline = anyio.current_time() + wait
+        if self._log.shared:
+            self._heard = None  # what another process wrote is heard of late
         while True:
-            self._more = anyio.Event()
-            records, positions = await self._log.read(lambda c: self._read(c, max_records))
+            if self._heard == self._woken:  # a look costs a thread's turn, and would find nothing
+                self._more = anyio.Event()
+                with anyio.move_on_at(deadline):
+                    await self._more.wait()
+            over, woken = anyio.current_time() >= deadline, self._woken
+            records, positions, whole = await self._log.read(lambda c: self._read(c, max_records))
             # only now, after the last await: a cancelled fetch has moved nothing
             self._next.update(positions)
-            if records or anyio.current_time() >= deadline:
+            self._heard = woken if whole else None
+            if records or over:
                 return records
-            with anyio.move_on_at(deadline) as waiting:
-                await self._more.wait()
-            if waiting.cancelled_caught:
-                return []
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Read on from ``offset``."""
         self._next[partition] = offset
+        self._heard = None
 
     async def close(self) -> None:
         """Stop listening for records."""
         self._log.unwatch(self, self._next)
 
-    def _read(self, connection: sqlite3.Connection, most: int) -> tuple[list[Record], dict[Partition, int]]:
+    def _read(self, connection: sqlite3.Connection, most: int) -> tuple[list[Record], dict[Partition, int], bool]:
+        """Records, the positions after them, and whether they are all that there were."""
         order = list(self._next)
         self._turn = (self._turn + 1) % max(1, len(order))
         order = order[self._turn :] + order[: self._turn]
@@ -71,17 +79,19 @@ class EmbeddedReader:
             ready = [p for p in order if self._has_more(connection, p)]
             records: list[Record] = []
             moved: dict[Partition, int] = {}
+            whole = True
             for left, partition in zip(range(len(ready), 0, -1), ready, strict=True):
                 share = max(1, (most - len(records)) // left)
                 found = self._read_one(connection, partition, share)
                 records += found
+                whole = whole and len(found) < share
                 if found:
                     moved[partition] = found[-1].offset + 1
                 if len(records) >= most:
                     break
         finally:
             connection.execute("COMMIT")
-        return records, moved
+        return records, moved, whole
 
     def _has_more(self, connection: sqlite3.Connection, partition: Partition) -> bool:
         number = self._ids.get(partition)

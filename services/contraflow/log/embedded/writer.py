@@ -55,6 +55,7 @@ class Writer:
         self._partitions: dict[tuple[str, int], int] = {}
         self._touched: set[Partition] = set()
         self._seen = self._data_version()
+        self.shared = False
         self._poll = _POLL
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -103,6 +104,7 @@ class Writer:
         foreign, self._seen = version != self._seen, version
         self._poll = _POLL if foreign else min(1.5 * self._poll, _SLOWEST_POLL)
         if foreign:
+            self.shared = True
             self._committed(None)
 
     def _data_version(self) -> int:
@@ -119,13 +121,13 @@ class Writer:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
         # a writer that comes straight back would win the lock again before anybody wakes up: a waiter gets its turn
         time.sleep(0)
+        touched, self._touched = self._touched, set()
+        self._committed(touched)  # first: whoever knows of a commit may count on its readers having been told
         for (_, future), answer in zip(work, answers, strict=True):
             if isinstance(answer, LogError):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
-        touched, self._touched = self._touched, set()
-        self._committed(touched)
         self._look_abroad()
 
     def _attempt(self, tasks: list[Work]) -> list[Any]:
