@@ -20,7 +20,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from contraflow.runs import RunFolder
 
-__all__ = ["instrument", "measure", "show", "stages"]
+__all__ = ["anonymous", "instrument", "measure", "show", "stages"]
 
 stages: dict[str, float] = {}
 """CPU seconds by stage."""
@@ -60,13 +60,14 @@ def instrument() -> None:
     timed(EmbeddedReader, "_read", "log: read")
 
 
-def anonymous() -> float:
-    """Anonymous memory of the process in MB."""
+def anonymous(pid: int | str = "self") -> float:
+    """Anonymous memory of a process in MB; 0 if it is gone."""
     # the kernel keeps this number; smaps_rollup would walk through every page, 20 ms of the CPU that is measured here
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon:"))
 
 
 async def measure(described: Mapping[str, Any], marks: tuple[int, int]) -> dict[str, float]:
