@@ -221,11 +221,11 @@ async def _dead(log: RunLog) -> dict[str, int]:
 
 async def read_vectors(results: Results) -> list[tuple[str, str, int, bytes]]:
     """(arm, text, cluster, float32 bytes) of every answer that was clustered, by ``seq``."""
-    places = {a.seq: a.arms for a in results.assignments if not a.failed}
+    places = results.places
+    rows = {seq: row for row, seq in enumerate(places.seqs.tolist())}
     async with open_run_log(results.folder) as log:
-        embeddings = await log.every("embeddings", Embedding)
+        embeddings = [e async for e in log.events("embeddings", Embedding) if e.seq in rows]
     return [
-        (e.arm, e.text, places[e.seq][e.arm].cluster_id, e.vector)
+        (e.arm, e.text, int(places.clusters[e.arm][rows[e.seq]]), e.vector)
         for e in sorted(embeddings, key=lambda e: (e.seq, e.arm))
-        if e.seq in places
     ]

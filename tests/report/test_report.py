@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 import msgspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -177,6 +178,20 @@ def test_jsonl_holds_the_same_rows(results: Results, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
     assert len(rows) == 1600
     assert rows[0]["text"] == results.texts[rows[0]["request_id"]][rows[0]["arm"]].text
+
+
+def test_texts_are_written_in_parts_with_the_same_columns_whatever_has_no_value(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.report.export._ROWS", 300)
+    vectors = anyio.run(read_vectors, results)
+    for kind in ("parquet", "jsonl"):
+        export(results, vectors, tmp_path, kind=kind)
+    table = pq.read_table(tmp_path / "texts.parquet")
+    assert table.to_pylist() == [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    assert table.schema.field("error").type == pa.string(), "although no text has one"
+    places = np.array([table["x"], table["y"]])
+    assert np.allclose(places.mean(axis=1), 0.0, atol=0.05), "one plane for all parts"
 
 
 def strict(line: str) -> dict[str, Any]:

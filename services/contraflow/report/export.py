@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contraflow.events import request_id
 from contraflow.results import Results
+from contraflow.runs import replacing
 
 __all__ = ["export", "write_table"]
+
+_ROWS = 1000
+"""Texts that are written at once: a vector as Python's numbers takes eight times what it takes on the log."""
+
+_TEXTS = pa.schema(
+    {
+        "seq": pa.int64(),
+        "request_id": pa.string(),
+        "arm": pa.string(),
+        "prompt": pa.string(),
+        "category": pa.string(),
+        "origin": pa.string(),
+        "text": pa.string(),
+        "cluster": pa.int64(),
+        "claimed": pa.bool_(),
+        "tokens": pa.int64(),
+        "error": pa.string(),
+        "x": pa.float64(),
+        "y": pa.float64(),
+        "vector": pa.list_(pa.float64()),
+    }
+)
 
 
 def export(
@@ -24,13 +49,11 @@ def export(
     ``kind`` is ``parquet`` or ``jsonl``. Returns the files. ``texts.parquet`` has the columns ``text``, ``vector``, ``x``
     and ``y`` that viewers of embeddings look for.
     """
-    texts = list(_texts(results, vectors))
-    tables: dict[str, list[dict[str, Any]]] = {
-        "texts": texts,
-        "findings": results.rows("findings"),
-        "clusters": [_flat(row) for row in results.rows("clusters")],
-    }
-    return [_write(rows, _in(folder, name, kind), kind) for name, rows in tables.items()]
+    return [
+        _write(_texts(results, vectors), _in(folder, "texts", kind), kind, _TEXTS),
+        _write(results.rows("findings"), _in(folder, "findings", kind), kind),
+        write_table(results.rows("clusters"), folder, "clusters", kind),
+    ]
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path, name: str, kind: str) -> Path:
@@ -44,21 +67,22 @@ def _in(folder: Path, name: str, kind: str) -> Path:
 
 
 def _texts(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> Iterator[dict[str, Any]]:
-    places = {a.request_id: a for a in results.assignments}
+    places, run = results.places, results.folder.run
+    rows = {request_id(run, seq): row for row, seq in enumerate(places.seqs.tolist())}
     claimed = {c.cluster_id for c in (results.regions.claims if results.regions else ())}
     found = {(text, arm): vector for arm, text, _, vector in vectors}
     flat = _plane({key: np.frombuffer(vector, "<f4") for key, vector in found.items()})
-    for request_id, answers in results.texts.items():
-        request, place = results.requests[request_id], places.get(request_id)
+    for request, answers in results.texts.items():
+        row = rows.get(request)
         for arm, answer in answers.items():
             key = answer.text, arm
-            cluster = place.arms[arm].cluster_id if place is not None and not place.failed else None
+            cluster = None if row is None else int(places.clusters[arm][row])
             yield {
                 "seq": answer.seq,
-                "request_id": request_id,
+                "request_id": request,
                 "arm": arm,
                 "prompt": answer.prompt,
-                "category": request.category,
+                "category": results.requests[request].category,
                 "origin": str(answer.origin),
                 "text": answer.text,
                 "cluster": cluster,
@@ -74,10 +98,11 @@ def _texts(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> 
 def _plane(vectors: dict[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
     if len(vectors) < 3:
         return {}
-    matrix = np.stack(list(vectors.values())).astype(np.float64)
-    centred = matrix - matrix.mean(axis=0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    return dict(zip(vectors, centred @ axes[:, :-3:-1], strict=True))
+    matrix = np.stack(list(vectors.values()))
+    mean = matrix.mean(axis=0, dtype=np.float64)
+    parts = [matrix[start : start + _ROWS] for start in range(0, len(matrix), _ROWS)]
+    _, axes = np.linalg.eigh(sum((part - mean).T @ (part - mean) for part in parts))
+    return dict(zip(vectors, np.concatenate([(part - mean) @ axes[:, :-3:-1] for part in parts]), strict=True))
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -85,10 +110,16 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {key: json.dumps(value) if isinstance(value, dict | list) else value for key, value in row.items()}
 
 
-def _write(rows: list[dict[str, Any]], path: Path, kind: str) -> Path:
-    if kind == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
+def _write(rows: Iterable[dict[str, Any]], path: Path, kind: str, schema: pa.Schema | None = None) -> Path:
+    """Without a ``schema`` the types of a Parquet file follow from all rows at once."""
+    if kind == "jsonl":
+        with replacing(path) as file:
+            file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    elif schema is None:
+        pq.write_table(pa.Table.from_pylist(list(rows)), path)
     else:
-        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-        path.write_text("".join(lines), encoding="utf-8")
+        left = iter(rows)
+        with pq.ParquetWriter(path, schema) as writer:
+            while some := list(islice(left, _ROWS)):
+                writer.write_table(pa.Table.from_pylist(some, schema))
     return path
