@@ -94,13 +94,13 @@ def quiet(run: Run) -> Results:
 
 @pytest.fixture(scope="module")
 def drained(root: Path) -> Results:
-    """A run that was interrupted while it worked."""
+    """A run that was interrupted when it had claimed something."""
     plain = described(experiment="drained", budget={"texts": 20_000})
 
     async def go() -> RunFolder:
         drain = Drain()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(drain_when_it_works, drain, root / "drained-1")
+            tasks.start_soon(drain_when_it_has_claimed, drain, root / "drained-1")
             loaded = Loaded(experiment_from(plain), Path(), Path("x"))
             outcome = await execute(loaded, root, new=True, console=Console(quiet=True), drain=drain)
         return outcome.folder
@@ -110,10 +110,10 @@ def drained(root: Path) -> Results:
     return anyio.run(read_results, folder.path)
 
 
-async def drain_when_it_works(drain: Drain, run: Path) -> None:
+async def drain_when_it_has_claimed(drain: Drain, run: Path) -> None:
     def wait() -> None:
-        while sum(file.stat().st_size for file in run.glob("log/*")) < 3_000_000:
-            time.sleep(0.02)
+        while not any(run.glob("log/*")) or not anyio.run(read_results, run).findings:
+            time.sleep(0.05)
 
     await anyio.to_thread.run_sync(wait)
     drain.request("SIGINT")
