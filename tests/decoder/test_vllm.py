@@ -129,6 +129,27 @@ async def test_an_engine_that_was_given_back_is_gone_and_not_left_for_the_end_of
     assert llm() is None
 
 
+async def test_an_engine_is_gone_although_the_import_keeps_errors_with_the_frames_that_led_to_it(
+    fake: FakeVllm, folder: Path
+) -> None:
+    kept: list[ImportError] = []
+
+    def bind() -> FakeVllm:
+        try:
+            raise ImportError("no triton")
+        except ImportError as error:
+            kept.append(error)
+        return fake
+
+    asked = experiment({"base": BASE, "tuned": TUNED})
+    generator = VllmGenerator("base", shared_engine(plan_engine("base", asked, folder, ("base",)), bind))
+    await generator.start()
+    llm = weakref.ref(fake.started.pop())
+    await generator.close()
+    assert llm() is None
+    assert kept[0].__traceback__ is not None
+
+
 async def test_an_engine_that_is_of_no_use_is_gone_although_its_error_is_kept(fake: FakeVllm, folder: Path) -> None:
     asked = experiment({"base": BASE, "tuned": TUNED}, options={"max_model_len": 10})
     with pytest.raises(GeneratorError, match=r"generator\.max_tokens") as kept:

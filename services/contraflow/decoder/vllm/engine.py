@@ -61,6 +61,8 @@ class Engine:
         async with self._turn:
             if self.llm is None or self.llm.errored:
                 await self._stop()
+                # apart: the import keeps errors of its own with the frames below them, and those must not hold an engine
+                self.binding = await anyio.to_thread.run_sync(self._bind)
                 self.llm = await anyio.to_thread.run_sync(self._start)
             self._held.setdefault(arm, 0)
 
@@ -113,7 +115,6 @@ class Engine:
 
     def _start(self) -> Any:
         plan = self.plan
-        self.binding = self._bind()
         self.source = model_of(plan.any, plan.field, plan.base_dir)
         for name, arm in plan.arms.items():
             if arm.lora is not None:
