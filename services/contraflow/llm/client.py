@@ -151,7 +151,7 @@ class Client:
 
     async def _keep(self, key: bytes, call: Call, started: float, reply: Reply, *, refused: bool = False) -> _Kept:
         price = self._price(call, reply)
-        latency = round(time.monotonic() - started, 4)
+        latency = round(time.monotonic() - started, 6)
         kept = _Kept(None if refused else reply.text, self._run, price, latency)
         outcome: Outcome = "refused" if refused else "answered"
         tokens = (reply.prompt_tokens, reply.completion_tokens)
@@ -177,7 +177,7 @@ class Client:
             price=price,
             prompt_tokens=tokens[0],
             completion_tokens=tokens[1],
-            latency=round(time.monotonic() - started, 4),
+            latency=round(time.monotonic() - started, 6),
             outcome=outcome,
         )
         with anyio.CancelScope(shield=True):
