@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from contraflow.runtime.peaks import processes
 from rings.measuring import anonymous
 
 __all__ = ["measure_apart"]
@@ -43,7 +44,7 @@ def measure_apart(described: Mapping[str, Any], texts: int, folder: Path) -> dic
     memory: list[float] = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
         while process.poll() is None:
-            memory.append(sum(anonymous(pid) for pid in _tree(process.pid)))
+            memory.append(sum(anonymous(pid) for pid, _ in processes(str(process.pid))))
             time.sleep(_LOOK)
     if process.returncode:
         raise SystemExit(f"`{' '.join(command)}` ended with {process.returncode}")
@@ -65,14 +66,3 @@ def measure_apart(described: Mapping[str, Any], texts: int, folder: Path) -> dic
 def _mean(values: list[float], start: float, end: float) -> float:
     part = values[int(start * len(values)) : int(end * len(values)) + 1]
     return sum(part) / len(part)
-
-
-def _tree(pid: int) -> Iterator[int]:
-    """A process and all below it."""
-    yield pid
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    except OSError:
-        return
-    for child in children:
-        yield from _tree(int(child))

@@ -60,7 +60,7 @@ def instrument() -> None:
     timed(EmbeddedReader, "_read", "log: read")
 
 
-def anonymous(pid: int | str = "self") -> float:
+def anonymous(pid: str = "self") -> float:
     """Anonymous memory of a process in MB; 0 if it is gone."""
     # the kernel keeps this number; smaps_rollup would walk through every page, 20 ms of the CPU that is measured here
     try:

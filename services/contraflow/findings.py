@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from contraflow.events import Claim, Cluster, Comparison, Hypothesis, Verdict, request_id
+from contraflow.events import Claim, Cluster, Comparison, Hypothesis, Verdict
 from contraflow.grouping import group_claims
 from contraflow.places import Places
 
@@ -114,10 +114,9 @@ def shown_pairs(places: Places, claim: Claim, reference: str) -> list[int]:
 def _side_by_side(results: Results, claim: Claim) -> Iterator[SideBySide]:
     places = results.places
     for row in shown_pairs(places, claim, results.reference):
-        seq = int(places.seqs[row])
-        request = request_id(results.folder.run, seq)
+        request = places.request(row)
         answers = results.shown.get(request, {})
         texts = {arm: answers[arm].text for arm in results.arms if arm in answers}
         prompt = next(iter(answers.values())).prompt if answers else ""
         inside = tuple(arm for arm in results.arms if places.clusters[arm][row] == claim.cluster_id)
-        yield SideBySide(seq, request, prompt, texts, inside)
+        yield SideBySide(int(places.seqs[row]), request, prompt, texts, inside)

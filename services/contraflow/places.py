@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contraflow.events import Claim, Origin
+from contraflow.events import Claim, Origin, request_id
 from contraflow.run_log import RunLog
 
 __all__ = ["Places", "read_places"]
@@ -17,14 +17,19 @@ __all__ = ["Places", "read_places"]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The pairs that did not fail, by ``seq``: (pairs,) int64 ``seqs``, and by arm the ids of the ``clusters``.
+    """The pairs of a ``run`` that did not fail, by ``seq``: (pairs,) int64 ``seqs``, and by arm the ids of the ``clusters``.
 
     ``probes`` (pairs,) bool are those with a forced beginning, which count in no claim.
     """
 
+    run: str
     seqs: NDArray[np.int64]
     probes: NDArray[np.bool_]
     clusters: Mapping[str, NDArray[np.int64]]
+
+    def request(self, row: int) -> str:
+        """The id of the request of a row."""
+        return request_id(self.run, int(self.seqs[row]))
 
     def discordant(self, claim: Claim, reference: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows of the pairs of which one text is in the claimed cluster, also after the claim.
@@ -49,6 +54,7 @@ async def read_places(log: RunLog, arms: Sequence[str]) -> Places:
         for arm, ids in clusters.items():
             ids.append(assignment.arms[arm].cluster_id)
     return Places(
+        log.wire.run,
         np.array(seqs, np.int64),
         np.array(probes, np.bool_),
         {arm: np.array(ids, np.int64) for arm, ids in clusters.items()},

@@ -25,7 +25,6 @@ from contraflow.events import (
     Steering,
     Text,
     Verdict,
-    request_id,
     tag_of,
 )
 from contraflow.findings import Finding, SideBySide, findings_of, row_of, shown_pairs
@@ -202,7 +201,7 @@ async def read_results(path: Path) -> Results:
             steering=await log.every("steering", Steering),
             dead=await _dead(log),
             places=places,
-            shown=await read_texts(log, {request_id(folder.run, int(places.seqs[row])) for row in rows}),
+            shown=await read_texts(log, {places.request(row) for row in rows}),
         )
 
 

@@ -30,9 +30,12 @@ class RunLog:
     log: Log
     wire: Wire
 
+    def _batches(self, topic: str) -> AsyncGenerator[list[Record], None]:
+        return batches_until_now(self.log, dict.fromkeys(self.wire.all(topic)))
+
     async def records(self, topic: str) -> AsyncGenerator[Record, None]:
         """Every committed record of a topic."""
-        async with aclosing(batches_until_now(self.log, dict.fromkeys(self.wire.all(topic)))) as batches:
+        async with aclosing(self._batches(topic)) as batches:
             async for batch in batches:
                 for record in batch:
                     yield record
@@ -64,7 +67,8 @@ class RunLog:
 
     async def count(self, topic: str) -> int:
         """How many records a topic holds."""
-        return sum([1 async for _ in self.records(topic)])
+        async with aclosing(self._batches(topic)) as batches:
+            return sum([len(batch) async for batch in batches])
 
     async def assignments(self) -> AsyncGenerator[Assignment, None]:
         """Every assignment by ``seq``.

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from contraflow.clusterer.themes import Branch, themes_of
-from contraflow.events import Claim, Cluster, ClusterState, Text, request_id
+from contraflow.events import Claim, Cluster, ClusterState, Text
 from contraflow.results import Results
 from contraflow.run_log import RunLog
 from contraflow.words import content_words, distinctive
@@ -86,9 +86,9 @@ def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
 
 def _words(results: Results) -> dict[int, Counter[str]]:
     """In how many texts of each cluster a word is."""
-    heirs, places, run = results.heirs, results.places, results.folder.run
+    heirs, places = results.heirs, results.places
     step = max(1, len(places.seqs) * len(results.arms) // COUNTED)
-    rows = {request_id(run, int(places.seqs[row])): row for row in range(0, len(places.seqs), step)}
+    rows = {places.request(row): row for row in range(0, len(places.seqs), step)}
     words: dict[int, Counter[str]] = {}
 
     async def count(log: RunLog) -> None:

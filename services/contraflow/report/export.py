@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contraflow.events import request_id
 from contraflow.results import Results
 from contraflow.runs import replacing
 
@@ -67,8 +66,8 @@ def _in(folder: Path, name: str, kind: str) -> Path:
 
 
 def _texts(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) -> Iterator[dict[str, Any]]:
-    places, run = results.places, results.folder.run
-    rows = {request_id(run, seq): row for row, seq in enumerate(places.seqs.tolist())}
+    places = results.places
+    rows = {places.request(row): row for row in range(len(places.seqs))}
     claimed = {c.cluster_id for c in (results.regions.claims if results.regions else ())}
     found = {(text, arm): vector for arm, text, _, vector in vectors}
     flat = _plane({key: np.frombuffer(vector, "<f4") for key, vector in found.items()})

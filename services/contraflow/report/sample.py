@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from contraflow.events import Embedding, request_id
+from contraflow.events import Embedding
 from contraflow.results import Results
 from contraflow.run_log import RunLog
 
@@ -24,11 +24,11 @@ class Answer(NamedTuple):
 
 def draw_answers(results: Results, most: int) -> list[Answer]:
     """At most so many answers by ``seq``, each of all that were clustered as likely as any other."""
-    places, arms, run = results.places, sorted(results.arms), results.folder.run
+    places, arms = results.places, sorted(results.arms)
     # at random: every second or fourth answer would be of one arm
     drawn = np.sort(np.random.default_rng(0).permutation(len(places.seqs) * len(arms))[:most])
     wanted = {
-        (request_id(run, int(places.seqs[row])), arms[column]): int(places.clusters[arms[column]][row])
+        (places.request(row), arms[column]): int(places.clusters[arms[column]][row])
         for row, column in zip(*np.divmod(drawn, len(arms)), strict=True)
     }
 

@@ -13,7 +13,7 @@ import anyio
 
 from contraflow.runtime.beside import beside
 
-__all__ = ["Peaks", "free_memory", "gpu_peaks", "note_peaks", "process_name"]
+__all__ = ["Peaks", "free_memory", "gpu_peaks", "note_peaks", "process_name", "processes"]
 
 _EVERY = 2.0
 
@@ -44,7 +44,7 @@ class Peaks:
 
     def look(self) -> dict[str, float]:
         """MB by process, the most so far; nothing where the system does not say."""
-        for pid, name in _tree("self", self._name):
+        for pid, name in processes("self", self._name):
             if (peak := _peak(pid)) is not None:
                 self._peaks[name] = max(peak, self._peaks.get(name, 0.0))
         return dict(self._peaks)
@@ -58,11 +58,12 @@ def free_memory() -> int | None:
     return None
 
 
-def _tree(pid: str, name: str) -> Iterator[tuple[str, str]]:
+def processes(pid: str, name: str = "") -> Iterator[tuple[str, str]]:
+    """(id, name) of a process, which is called ``name``, and of all below it."""
     yield pid, name
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _read(path).split():
-            yield from _tree(child, process_name(_read(Path(f"/proc/{child}/cmdline")).split("\0")))
+            yield from processes(child, process_name(_read(Path(f"/proc/{child}/cmdline")).split("\0")))
 
 
 def _peak(pid: str) -> float | None:
