@@ -22,6 +22,7 @@ from contraflow.cli import main
 from contraflow.cli.group import command_line
 from contraflow.results import Results
 from contraflow.runs import RUNS
+from logs import log_bytes
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_the_command_that_a_drained_run_prints_resumes_it(root: Path) -> None:
     path.write_text((root / "small.yaml").read_text())
 
     def interrupt_when_it_works() -> None:
-        while sum(file.stat().st_size for file in runs.glob("small-1/log/*")) < 500_000:
+        while log_bytes(runs / "small-1") < 500_000:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 

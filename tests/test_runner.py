@@ -22,6 +22,7 @@ from contraflow.configuration import Loaded, experiment_from
 from contraflow.errors import RunConflict
 from contraflow.runner import Outcome, execute
 from contraflow.runs import RunFolder, list_runs
+from logs import log_bytes
 
 Make = Callable[..., dict[str, Any]]
 
@@ -44,7 +45,7 @@ def interrupt_when_it_works(run: Path) -> None:
     """Ctrl-C, once the log has grown beyond its empty tables."""
 
     def wait_and_interrupt() -> None:
-        while sum(file.stat().st_size for file in run.glob("log/*")) < 500_000:
+        while log_bytes(run) < 500_000:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
