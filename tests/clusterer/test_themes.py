@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -23,6 +23,7 @@ def around(middles: np.ndarray, each: int, spread: float) -> np.ndarray:
 
 @settings(deadline=None)  # the first one imports scipy
 @given(arrays.arrays(np.float32, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-1, 1, width=32)))
+@example(np.zeros((3, 3), np.float32))  # scipy warned that it looks like a table of distances
 def test_every_cluster_is_in_exactly_one_theme_and_in_one_of_its_parts(centroids: np.ndarray) -> None:
     themes = themes_of(centroids)
     assert sorted(int(i) for theme in themes for i in theme.members) == list(range(len(centroids)))

@@ -40,8 +40,10 @@ def _parts(directions: NDArray[np.float32], theme: NDArray[np.int64]) -> list[Br
 
 def _cut(directions: NDArray[np.float32], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
 
     if len(rows) < 2:
         return [rows] if len(rows) else []
-    labels = fcluster(linkage(directions[rows], "ward"), round(len(rows) ** 0.5), "maxclust")
+    # distances, because as many clusters as dimensions can look like a table of distances to scipy
+    labels = fcluster(linkage(pdist(directions[rows]), "ward"), round(len(rows) ** 0.5), "maxclust")
     return sorted((rows[labels == label] for label in np.unique(labels)), key=lambda part: int(part[0]))
