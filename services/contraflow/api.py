@@ -12,12 +12,12 @@ import anyio.from_thread
 from rich.console import Console
 
 from contraflow.configuration import Loaded, experiment_from, load_experiment
-from contraflow.consumers.reading import blocking
 from contraflow.experiment import Experiment
 from contraflow.results import Results, read_results
 from contraflow.runner import execute
 from contraflow.runs import RUNS, RunFolder, open_run
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.portal import blocking
 
 if TYPE_CHECKING:
     from contraflow.comparing.records import RunComparison

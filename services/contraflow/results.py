@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from contraflow.consumers.reading import blocking
 from contraflow.events import (
     ArmTotals,
     Assignment,
@@ -33,6 +32,7 @@ from contraflow.log.reading import read_until_now
 from contraflow.places import Places, read_places
 from contraflow.run_log import RunLog, open_run_log
 from contraflow.runs import RunFolder
+from contraflow.runtime.portal import blocking
 from contraflow.topics import TOPICS
 from contraflow.wire import Wire
 

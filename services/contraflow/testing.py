@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from contraflow.consumers.declaring import Consumer
-from contraflow.consumers.reading import blocking, records_of
+from contraflow.consumers.reading import records_of
 from contraflow.consumers.running import Names, run_consumer
 from contraflow.errors import ConsumerError
 from contraflow.events import Control, ControlAction, Origin, Text, decode, request_id, text_id
 from contraflow.log.embedded import EmbeddedLog
 from contraflow.log.protocol import Log, Outgoing
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.portal import blocking
 from contraflow.runtime.supervisor import RunStopped
 from contraflow.topics import TOPICS, specs
 from contraflow.wire import Wire

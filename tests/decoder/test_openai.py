@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
 from collections import Counter
@@ -14,10 +15,12 @@ import anyio
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.console import Console
 
 import contraflow
 import llm_stub
 from contraflow.cli import main
+from contraflow.comparing.reading import read_and_compare
 from contraflow.configuration import Loaded, experiment_from
 from contraflow.decoder.generator import Completion
 from contraflow.decoder.openai.generator import OpenAIGenerator
@@ -26,6 +29,7 @@ from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator
 from contraflow.planning.measuring import plan
 from contraflow.planning.reckoning import ServerPlan
+from contraflow.report.compared import comparison_in_parts
 from contraflow.report.page import write_report
 from contraflow.runtime.supervisor import RunStopped
 from llm_stub import Asked, Behave, Does, Stub, completes, fails, models, stub
@@ -363,7 +367,9 @@ async def test_a_run_finds_what_a_system_prompt_changes_and_keeps_the_key_to_its
 
 
 @pytest.mark.timeout(60)
-async def test_the_plan_and_the_report_say_what_priced_answers_cost(experiment: Make, tmp_path: Path) -> None:
+async def test_the_plan_the_report_and_a_comparison_say_what_priced_answers_cost(
+    experiment: Make, tmp_path: Path
+) -> None:
     def untold(asked: Asked) -> Does:
         system = asked.body["messages"][0]["role"] == "system"
         return completes(asked, "yes no") if system else completes(asked, "yes no", usage=None)
@@ -375,12 +381,22 @@ async def test_the_plan_and_the_report_say_what_priced_answers_cost(experiment: 
             arm["price"] = [1, 10]
         loaded = Loaded(experiment_from(plain), tmp_path, tmp_path)
         planned = await plan(loaded, tmp_path / "runs", seconds=0.5)
-        results = await anyio.to_thread.run_sync(lambda: contraflow.run(plain, runs=tmp_path / "runs"))
+        results, again = [
+            await anyio.to_thread.run_sync(lambda: contraflow.run(plain, runs=tmp_path / "runs", new=True))
+            for _ in range(2)
+        ]
     assert planned.servers["tuned"].dollars == pytest.approx(200 * (9 * 1 + 2 * 10) / 1e6)
     assert planned.servers["base"] == ServerPlan(True, None)
     page = write_report(results, tmp_path / "report.html").read_text()
     assert "0 failures, $0.0058 for its answers</p>" in page
     assert "0 failures, $0.0000 for its answers, without 200 whose tokens its server did not tell</p>" in page
+    compared = await read_and_compare(results.folder, again.folder)
+    assert compared.first.answers == pytest.approx(0.0058)
+    assert not compared.first.answers_whole
+    console = Console(file=io.StringIO(), width=160)
+    console.print(*comparison_in_parts(compared))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("$0.01, without those of unknown price") == 2
 
 
 @pytest.mark.timeout(60)

@@ -8,6 +8,7 @@ from contraflow.comparing.profiles import Vectors, common_to, look_at
 from contraflow.comparing.records import Absent, Cost, RunComparison, Setting, Stable
 from contraflow.comparing.sides import Side, absent
 from contraflow.configuration import changes
+from contraflow.decoder.openai.charges import Charge, Charges
 from contraflow.results import Results
 
 __all__ = ["compare_results"]
@@ -70,6 +71,7 @@ def _settings(first: Results, second: Results) -> list[Setting]:
 def _cost(results: Results) -> Cost:
     claims = results.regions.claims if results.regions else ()
     seconds, whole = results.folder.seconds()
+    charged = _charged(results)
     return Cost(
         run=results.folder.run,
         arms=[arm for arm in results.arms if arm != results.reference],
@@ -79,7 +81,17 @@ def _cost(results: Results) -> Cost:
         seconds=seconds,
         seconds_whole=whole,
         dollars=sum(verdict.cost for verdict in results.verdicts),
+        answers=sum(charge.dollars or 0.0 for charge in charged) if charged else None,
+        answers_whole=not any(charge.dollars is None or charge.untold for charge in charged),
         claims=len(claims),
         first_claim=min((claim.claimed_at for claim in claims), default=None),
         failing={arm: total.failures for arm, total in results.failing.items()},
     )
+
+
+def _charged(results: Results) -> list[Charge]:
+    charges = Charges(results.resolved["experiment"])
+    for answers in results.texts.values():
+        for text in answers.values():
+            charges.add(text)
+    return list(charges.by_arm().values())

@@ -23,8 +23,9 @@ class Cost(msgspec.Struct, frozen=True):
     """What a run is and what it took. ``arms`` are those that it compares with its reference.
 
     ``why`` says why it stopped, and is empty of one that is unfinished. ``seconds`` of running are all of them unless
-    ``seconds_whole`` is false. ``first_claim`` is after how many pairs the first difference was claimed. ``failing``
-    counts the failed requests of arms with more than 1 % of them: they may explain its claims.
+    ``seconds_whole`` is false. ``answers`` are the dollars that the arms' servers took, None where no server answers, and
+    all of them unless ``answers_whole`` is false. ``first_claim`` is after how many pairs the first difference was claimed.
+    ``failing`` counts the failed requests of arms with more than 1 % of them: they may explain its claims.
     """
 
     run: str
@@ -35,6 +36,8 @@ class Cost(msgspec.Struct, frozen=True):
     seconds: float | None
     seconds_whole: bool
     dollars: float
+    answers: float | None
+    answers_whole: bool
     claims: int
     first_claim: int | None
     failing: dict[str, int]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import msgspec
-from anyio.from_thread import start_blocking_portal
 
 from contraflow.errors import ConsumerError
 from contraflow.events import decode
@@ -15,12 +13,12 @@ from contraflow.log.opening import open_log
 from contraflow.log.protocol import Log, Partition, Record
 from contraflow.log.reading import read_until_now
 from contraflow.runs import RUNS, open_run
+from contraflow.runtime.portal import blocking
 from contraflow.topics import TOPICS, qualified
 
-__all__ = ["blocking", "read", "records_of"]
+__all__ = ["read", "records_of"]
 
 E = TypeVar("E", bound=msgspec.Struct)
-T = TypeVar("T")
 
 
 @overload
@@ -60,9 +58,3 @@ async def records_of(log: Log, topic: str) -> list[Record]:
     :raises LogError: if there is no such topic.
     """
     return await read_until_now(log, {Partition(topic, i): None for i in range(await log.partitions(topic))})
-
-
-def blocking(function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-    """Run a coroutine to its end, in a thread: the caller's may have an event loop, as in a notebook."""
-    with start_blocking_portal() as portal:
-        return portal.call(function, *arguments)

@@ -57,6 +57,7 @@ def _costs(first: Cost, second: Cost) -> Table:
         ("pairs until the first claim", lambda cost: "-" if cost.first_claim is None else f"{cost.first_claim:,}"),
         ("running", lambda cost: time_of_running(cost.seconds, cost.seconds_whole)),
         ("judges", lambda cost: f"${cost.dollars:.2f}"),
+        *([("answers", _answers)] if first.answers is not None or second.answers is not None else []),
         ("stopped by", lambda cost: printable(cost.why) or "unfinished"),
     ]
     table = Table("", first.run, second.run, box=None, pad_edge=False, header_style="bold")
@@ -65,6 +66,12 @@ def _costs(first: Cost, second: Cost) -> Table:
     for name, show in rows:
         table.add_row(name, Text(show(first)), Text(show(second)))
     return table
+
+
+def _answers(cost: Cost) -> str:
+    if cost.answers is None:
+        return "-"
+    return f"${cost.answers:.2f}" + ("" if cost.answers_whole else ", without those of unknown price")
 
 
 def _warnings(first: Cost, second: Cost) -> Iterator[Text]:

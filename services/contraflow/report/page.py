@@ -18,7 +18,7 @@ import plotly.offline
 import yaml
 from markupsafe import Markup
 
-from contraflow.decoder.openai.charges import Charge, charges
+from contraflow.decoder.openai.charges import Charge, Charges
 from contraflow.events import Text
 from contraflow.experiment import Arm
 from contraflow.monitor.enough import in_words
@@ -69,7 +69,11 @@ def write_report(results: Results, path: Path) -> Path:
 
 
 async def _charged(experiment: Mapping[str, Any], log: RunLog) -> dict[str, Charge]:
-    return await charges(experiment, log.events("texts", Text))
+    charges = Charges(experiment)
+    if charges.any:
+        async for text in log.events("texts", Text):
+            charges.add(text)
+    return charges.by_arm()
 
 
 def _said(charge: Charge) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from contraflow.events import Text
 from contraflow.llm.prices import PICO, Price, price_of
 
-__all__ = ["Charge", "charges", "prices"]
+__all__ = ["Charge", "Charges", "prices"]
 
 
 class Charge(NamedTuple):
@@ -31,15 +31,30 @@ def prices(experiment: Mapping[str, Any]) -> dict[str, Price | None]:
     }
 
 
-async def charges(experiment: Mapping[str, Any], texts: AsyncIterable[Text]) -> dict[str, Charge]:
-    """What the texts cost, by arm. A request that failed counts as free: nobody knows what was charged for it."""
-    known = prices(experiment)
-    if not known:
-        return {}
-    spent, untold = dict.fromkeys(known, 0), dict.fromkeys(known, 0)
-    async for text in texts:
-        if (price := known[text.arm]) is None or text.error is not None:
-            continue
-        spent[text.arm] += price.of(text.prompt_tokens, text.completion_tokens) if text.prompt_tokens else 0
-        untold[text.arm] += not text.prompt_tokens
-    return {arm: Charge(None if known[arm] is None else spent[arm] / PICO, untold[arm]) for arm in known}
+class Charges:
+    """Adds up what texts cost, by arm. A request that failed counts as free: nobody knows what was charged for it."""
+
+    def __init__(self, experiment: Mapping[str, Any]) -> None:
+        self._prices = prices(experiment)
+        self._spent, self._untold = dict.fromkeys(self._prices, 0), dict.fromkeys(self._prices, 0)
+
+    @property
+    def any(self) -> bool:
+        """Whether a server answers at all."""
+        return bool(self._prices)
+
+    def add(self, text: Text) -> None:
+        """Count a text."""
+        if (price := self._prices.get(text.arm)) is None or text.error is not None:
+            return
+        if text.prompt_tokens:
+            self._spent[text.arm] += price.of(text.prompt_tokens, text.completion_tokens)
+        else:
+            self._untold[text.arm] += 1
+
+    def by_arm(self) -> dict[str, Charge]:
+        """So far; no arms where no server answers."""
+        return {
+            arm: Charge(None if price is None else self._spent[arm] / PICO, self._untold[arm])
+            for arm, price in self._prices.items()
+        }
