@@ -20,13 +20,13 @@ from pathlib import Path
 
 import lmdb
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import contraflow
 from contraflow.embedder import encoder as encoders
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.experiment import Embedder
+from screen import screen
 
 WORDS = [
     "the",
@@ -143,7 +143,7 @@ def main() -> None:
     table.add_column("value", justify="right")
     for figure, number in figures.items():
         table.add_row(figure, f"{number:,.2f}".removesuffix(".00"))
-    Console().print(table)
+    screen().print(table)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
@@ -31,6 +30,7 @@ from clusters.newtopic import births
 from clusters.onepass import quality, speed
 from clusters.steered import steered
 from contraflow.errors import ConfigurationError
+from screen import screen
 from worlds.corpus import Corpus, load_corpus
 
 TEXTS = 200_000
@@ -64,7 +64,7 @@ def main() -> None:
     except ConfigurationError as error:
         parser.error(str(error))
     figures: dict[str, float] = {"texts": min(TEXTS, len(corpus.labels))}
-    console = Console(stderr=options.json, highlight=False, width=max(120, Console().width))  # a file is as wide
+    console = screen(stderr=options.json)
     for part in options.part or parts:
         table = Table(part, box=None)
         for column in ("value", "bar", "holds"):

@@ -18,11 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from contraflow.pairs import BLOCK
+from screen import screen
 from worlds.mixture import MixtureWorld, Plant
 from worlds.simulation import Settings, Simulation
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, highlight=False)
+    console = screen(stderr=options.json)
     with threadpool_limits(1):
         found = {k: measure(k, PAIRS // (5 if options.quick else 1)) for k in (100, 1000)}
     table = Table("", *(f"{k:,} to start" for k in found), box=None, title="microseconds a pair, median block")

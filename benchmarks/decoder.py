@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from rich.console import Console
 from rich.table import Table
 
 from contraflow.configuration import experiment_from
@@ -36,6 +35,7 @@ from contraflow.log.embedded import EmbeddedLog
 from contraflow.runtime.drain import Drain
 from contraflow.topics import specs
 from contraflow.wire import Wire, partition_of
+from screen import screen
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -248,7 +248,7 @@ def main() -> None:
         rates = [f"{found[key]:,.0f}" for key in ("tokens_per_second", "tokens_per_cpu_second")]
         table.add_row(found["prompts"], found["who"], rates[0], shares[0], rates[1], shares[1], found["note"])
     if not arguments.json:
-        Console().print(table)
+        screen().print(table)
 
 
 if __name__ == "__main__":

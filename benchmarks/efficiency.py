@@ -30,12 +30,11 @@ import os
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
-
 from contraflow.errors import ConfigurationError
 from contraflow.sampler.rules import RuleName
 from finding.single import measure
 from finding.together import together
+from screen import screen
 from worlds.loading import WORLDS, build, load_setups
 
 EIGHT = 25
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, highlight=False)
+    console = screen(stderr=options.json)
     try:
         setup = load_setups()[options.world]
         build(options.world, 0)  # a corpus is encoded here, once, and not by every process

@@ -32,6 +32,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from screen import screen
+
 SIZE = 1024
 Loop = Callable[[str, str, int, int, float], Awaitable[float]]
 """Runs a loop over (servers, prefix, partitions, records, interval); returns records a second."""
@@ -442,7 +444,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, width=120)
+    console = screen(stderr=options.json)
     parts = options.part or PARTS
     if options.servers:
         figures = anyio.run(measure, options.servers, parts, options.quick, console)

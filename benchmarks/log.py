@@ -25,8 +25,9 @@ from typing import Any
 import anyio
 import lmdb
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+
+from screen import screen
 
 BATCH = 256
 PARTITIONS = 8
@@ -207,7 +208,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(figures))
         return
-    Console().print(table)
+    screen().print(table)
 
 
 if __name__ == "__main__":

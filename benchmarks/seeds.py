@@ -35,6 +35,7 @@ from contraflow.events import Claim, ClusterState, VerdictStatus
 from contraflow.experiment import Arm, Generator
 from contraflow.results import Finding, Results
 from contraflow.statistics.eprocess import log_e_scalar
+from screen import screen
 
 BATCH = 64
 FRESH = 10_000_019
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, width=max(120, Console().width))  # a file is as wide
+    console = screen(stderr=options.json)
     with tempfile.TemporaryDirectory() as scratch:
         runs = options.runs or Path(scratch)
         every = []

@@ -27,8 +27,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
+from screen import screen
 from sides.page import write_page
 from sides.scoring import Costs, compare, flat
 from sides.table import print_table
@@ -51,7 +50,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, highlight=False, width=max(100, Console().width))
+    console = screen(stderr=options.json)
     spec = Spec.fixed(options.prompts or (4 if options.quick else None), options.draws, options.clusters)
     with tempfile.TemporaryDirectory() as scratch:
         costs = Costs(options.seconds_a_text, options.dear, options.fresh)

@@ -33,6 +33,7 @@ from rich.table import Table
 
 from contraflow.events import VerdictStatus
 from contraflow.validator.core import Step, Validator, ValidatorConfig
+from screen import screen
 from worlds.statements import ARMS, FALSE, Statements, StubJudge, WithoutPlacebo, judged, pair, word
 
 CHEAP, DEAR = 0.75, 0.90
@@ -278,7 +279,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, highlight=False)
+    console = screen(stderr=options.json)
     count, runs = options.statements or (100 if options.quick else 500), options.runs or (1 if options.quick else 4)
     money_kinds = [
         Kind(count, false, pairs, options.together, neither=neither)

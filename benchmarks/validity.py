@@ -30,6 +30,7 @@ from contraflow.clusterer.pairing import Pairing
 from contraflow.events import Embedding, Origin, Regions, Request
 from contraflow.pairs import BLOCK, Pair
 from contraflow.sampler.pool import EndlessPool, Pool, ReplayPool
+from screen import screen
 from worlds.mixture import MixtureWorld, Plant, World
 from worlds.simulation import Settings, Simulation
 
@@ -345,7 +346,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", default=bool(os.environ.get("QUICK")))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    console = Console(stderr=options.json, highlight=False)
+    console = screen(stderr=options.json)
     chosen = [
         case for case in cases(options.runs or (40 if options.quick else 400)) if (options.only or "") in case.name
     ]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-from rich.console import Console
 from rich.table import Table
+
+from screen import screen
 
 if TYPE_CHECKING:
     from contraflow.runs import RunFolder
@@ -173,4 +174,4 @@ def show(figures: Mapping[str, float], *, as_json: bool) -> None:
         table.add_row(
             name, f"{100 * value:.1f} %" if name.startswith("share_") else f"{value:,.2f}".removesuffix(".00")
         )
-    Console().print(table)
+    screen().print(table)
