@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
@@ -14,6 +16,7 @@ import pytest
 from contraflow.configuration import experiment_from
 from contraflow.decoder.generator import Completion, draw_seed
 from contraflow.decoder.service import Decoder
+from contraflow.decoder.vllm.binding import Vllm
 from contraflow.decoder.vllm.engine import shared_engine
 from contraflow.decoder.vllm.generator import VllmGenerator
 from contraflow.decoder.vllm.plan import plan_engine
@@ -364,6 +367,27 @@ async def test_answers_that_leave_no_place_for_a_prompt_are_refused(fake: FakeVl
 
 
 @pytest.mark.skipif(is_installed("vllm"), reason="vLLM is installed here")
+def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    uses: list[str] = []
+    engine = SimpleNamespace(from_engine_args=lambda _, *, usage_context="ENGINE_CONTEXT": uses.append(usage_context))
+    said: dict[str, dict[str, Any]] = {
+        "vllm": {"AsyncEngineArgs": SimpleNamespace, "SamplingParams": SimpleNamespace},
+        "vllm.exceptions": {"VLLMValidationError": ValueError},
+        "vllm.lora.request": {"LoRARequest": SimpleNamespace},
+        "vllm.platforms": {"current_platform": SimpleNamespace(is_cpu=lambda: False)},
+        "vllm.sampling_params": {"RequestOutputKind": SimpleNamespace(FINAL_ONLY=2)},
+        "vllm.usage.usage_lib": {"UsageContext": SimpleNamespace(LLM_CLASS="LLM_CLASS")},
+        "vllm.v1.engine.async_llm": {"AsyncLLM": engine},
+        "vllm.v1.engine.exceptions": {"EngineDeadError": Dead, "EngineGenerateError": Dead},
+    }
+    for name, names in said.items():
+        module = ModuleType(name)
+        module.__dict__.update(names)
+        monkeypatch.setitem(sys.modules, name, module)
+    Vllm().start({"model": "small"})
+    assert uses == ["LLM_CLASS"], "its own default is an engine of 128 requests, whatever the GPU"
+
+
 async def test_without_vllm_it_says_how_to_install_it(folder: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"generator.backend: vllm cannot be imported .*make vllm.*contraflow doctor"

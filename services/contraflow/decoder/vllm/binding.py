@@ -61,6 +61,7 @@ class Vllm:
             from vllm.lora.request import LoRARequest
             from vllm.platforms import current_platform
             from vllm.sampling_params import RequestOutputKind
+            from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
             from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
         except Exception as error:  # a wrong installation fails with whatever its libraries raise
@@ -72,6 +73,9 @@ class Vllm:
         self.refused: tuple[type[Exception], ...] = (VLLMValidationError, ValueError, EngineGenerateError)
         self._llm, self._arguments = AsyncLLM, AsyncEngineArgs
         self._sampling, self._whole, self._adapter = SamplingParams, RequestOutputKind.FINAL_ONLY, LoRARequest
+        # by it vLLM chooses how much an engine takes at once where nobody says: for a GPU of 80 GB 1,024 requests as a batch
+        # has it, and 128 as it is called by default, which is too little to fill it
+        self._use = UsageContext.LLM_CLASS
         self._on_cpu = current_platform.is_cpu()
 
     def defaults(self, model: Path) -> dict[str, Any]:
@@ -102,7 +106,7 @@ class Vllm:
             arguments = self._arguments(**options)
         except TypeError as error:
             raise ConfigurationError(f"generator.options: no engine argument of vLLM: {error}") from error
-        return self._llm.from_engine_args(arguments)
+        return self._llm.from_engine_args(arguments, usage_context=self._use)
 
     def sampling(self, **parameters: Any) -> Any:
         """SamplingParams of a text that comes whole."""
