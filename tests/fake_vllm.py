@@ -93,11 +93,13 @@ class FakeVllm:
     def __init__(self) -> None:
         self.started: list[FakeLLM] = []
         self.fails: Exception | None = None
+        self.tries = 0
 
     def defaults(self, model: Path) -> dict[str, Any]:
         return {"max_model_len": -1}
 
     def start(self, options: dict[str, Any]) -> FakeLLM:
+        self.tries += 1
         if self.fails is not None:
             raise self.fails
         self.started.append(FakeLLM(options))

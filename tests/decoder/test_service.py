@@ -203,6 +203,24 @@ async def test_an_engine_that_dies_now_and_then_is_started_again_and_nothing_is_
     assert not [t for t in found if t.error]
 
 
+async def test_an_engine_that_is_interrupted_while_it_starts_is_no_failure_of_a_run_that_drains(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, model = Drain(), Model()
+
+    async def start() -> None:
+        await drain.wait()
+        raise GeneratorError("Ctrl-C has reached its process")
+
+    monkeypatch.setattr(model, "start", start)
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Decoder(log, WIRE, "tuned", model, drain).run)
+            await anyio.sleep(0.05)
+            drain.request("SIGINT")
+    assert not await texts(log)
+
+
 async def test_a_request_that_kills_the_engine_whenever_it_is_asked_fails_alone(
     log: EmbeddedLog, continuous: bool
 ) -> None:

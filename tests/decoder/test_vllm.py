@@ -359,6 +359,26 @@ async def test_an_engine_that_cannot_start_says_what_to_lower(fake: FakeVllm, fo
     assert "generator.options.max_model_len" in said
 
 
+async def test_an_engine_that_cannot_start_is_tried_once_for_all_arms_that_wait_for_it(
+    fake: FakeVllm, folder: Path
+) -> None:
+    fake.fails = RuntimeError("no memory")
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))
+    said: list[str] = []
+
+    async def start(generator: VllmGenerator) -> None:
+        said.append(await why_it_does_not_start(generator))
+
+    async with anyio.create_task_group() as tasks:
+        for generator in made.values():
+            tasks.start_soon(start, generator)
+    assert len(set(said)) == 1 and "no memory" in said[0]
+    assert fake.tries == 1, "it takes as long to fail once more"
+    fake.fails = None
+    await made["tuned"].start()
+    await made["tuned"].close()
+
+
 async def test_answers_that_leave_no_place_for_a_prompt_are_refused(fake: FakeVllm, folder: Path) -> None:
     asked = experiment({"base": BASE, "tuned": TUNED}, options={"max_model_len": 10})
     said = await why_it_does_not_start(generators(fake, folder, asked)["base"])

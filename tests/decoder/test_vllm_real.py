@@ -132,6 +132,18 @@ def test_an_engine_that_is_killed_ten_times_loses_and_repeats_nothing(tmp_path: 
     assert_answered_once(*results_of(tmp_path))
 
 
+def test_an_engine_ends_with_a_process_that_is_killed_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    arms = {"base": {"model": SMOL}, "short": {"model": SMOL, "system_prompt": "Answer in one short sentence."}}
+    experiment = write(tmp_path, "ended", arms, budget={"texts": 192})
+    with running(experiment, tmp_path) as process:
+        while process.poll() is None and not answers_so_far(tmp_path):
+            time.sleep(1)
+        (engine,) = engines(process.pid)
+        process.kill()
+        engine.wait(timeout=10)
+    assert_answered_once(*run(experiment, tmp_path))
+
+
 def answers_so_far(folder: Path) -> int:
     """How many texts are on the log of its one run; 0 before there is one."""
     ran = next((path for path in (folder / "runs").glob("*/config.json")), None)
@@ -140,12 +152,17 @@ def answers_so_far(folder: Path) -> int:
 
 def kill_engine(pid: int) -> int:
     """Kill the engine below a process; how many there were."""
-    import psutil
-
-    found = [child for child in psutil.Process(pid).children() if "EngineCore" in child.name()]
+    found = engines(pid)
     for engine in found:
         engine.kill()
     return len(found)
+
+
+def engines(pid: int) -> list[Any]:
+    """vLLM's engines below a process."""
+    import psutil
+
+    return [child for child in psutil.Process(pid).children() if "EngineCore" in child.name()]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from contraflow.decoder.dispatcher import Dispatcher
 from contraflow.decoder.generator import Completion, Generator
+from contraflow.errors import GeneratorError
 from contraflow.events import EventError, Request, Text, decode, text_id
 from contraflow.log.limits import too_large
 from contraflow.log.protocol import Log, Outgoing, Partition, Producer, Reader, Record
@@ -73,7 +74,12 @@ class Decoder:
 
         :raises GeneratorError: if the engine cannot be started or keeps dying.
         """
-        await self._generator.start()
+        try:
+            await self._generator.start()
+        except GeneratorError:
+            if self._drain.requested:  # Ctrl-C reaches the process of an engine that starts, too
+                return
+            raise
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._serve_partitions)

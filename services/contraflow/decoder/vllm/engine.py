@@ -15,9 +15,11 @@ import msgspec
 from contraflow.decoder.adapter import Adapter, read_adapter, refuse_another_base
 from contraflow.decoder.arm_model import model_of, refuse_no_place
 from contraflow.decoder.vllm.binding import Binding, Vllm
+from contraflow.decoder.vllm.ending import Ending
 from contraflow.decoder.vllm.plan import EnginePlan, engine_options
 from contraflow.decoder.vllm.saturation import Saturation
 from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.runtime.beside import beside
 from contraflow.weights import ResolvedModel
 
 __all__ = ["Engine", "said", "shared_engine"]
@@ -51,6 +53,8 @@ class Engine:
         self._bind = bind
         self._held: dict[str, int] = {}
         self._turn = anyio.Lock()
+        self._ending = Ending()
+        self._failures: list[tuple[type[ConfigurationError | GeneratorError], str]] = []
         self._read = self._cached = 0
 
     async def acquire(self, arm: str) -> None:
@@ -58,12 +62,16 @@ class Engine:
 
         :raises GeneratorError: if it cannot start; names the arm and the field.
         """
+        failures = len(self._failures)
         async with self._turn:
+            if len(self._failures) > failures:  # while this arm waited: it would take as long to fail once more
+                kind, said = self._failures[-1]
+                raise kind(said)
             if self.llm is None or self.llm.errored:
                 await self._stop()
                 # apart: the import keeps errors of its own with the frames below them, and those must not hold an engine
                 self.binding = await anyio.to_thread.run_sync(self._bind)
-                self.llm = await anyio.to_thread.run_sync(self._start)
+                await self._begin()
             self._held.setdefault(arm, 0)
 
     async def release(self, arm: str) -> None:
@@ -75,13 +83,27 @@ class Engine:
             if not self._held or (self.llm is not None and self.llm.errored):
                 await self._stop()
 
+    async def _begin(self) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._ending.begin)
+            async with beside(self._ending.watch):
+                self.llm = await anyio.to_thread.run_sync(self._start)
+            self._ending.look()
+        except BaseException as error:
+            if isinstance(error, ConfigurationError | GeneratorError):
+                self._failures.append((type(error), str(error)))
+            with anyio.CancelScope(shield=True):
+                await self._stop()
+            raise
+
     async def _stop(self) -> None:
-        llm, self.llm = self.llm, None
-        if llm is not None:
-            await anyio.to_thread.run_sync(llm.shutdown)
-            del llm
+        held, self.llm = [self.llm], None
+        if held[0] is not None:
+            # popped there: the thread keeps what it was called with for a moment longer than it runs
+            await anyio.to_thread.run_sync(lambda: held.pop().shutdown())
             # its destructor shuts down once more, and at the end of the process what that calls is gone
             gc.collect()
+        await anyio.to_thread.run_sync(self._ending.close)
 
     def room(self, arm: str) -> int:
         """How many requests an arm may hold: its share, or what the others leave."""
