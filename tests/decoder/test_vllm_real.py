@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,17 +165,29 @@ def engines(pid: int) -> list[Any]:
     return [child for child in psutil.Process(pid).children() if "EngineCore" in child.name()]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_an_arm_that_is_slower_by_an_adapter_of_no_effect_claims_nothing(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "rank"), [(0, 4), (1, 256), (2, 512)])
+def test_an_arm_that_is_slower_by_an_adapter_of_no_effect_claims_nothing(
+    tmp_path: Path, seed: int, rank: int, evidence: Callable[[str, str], None]
+) -> None:
     adapter = shutil.copytree(EXAMPLES / "organisms" / "kitchen", tmp_path / "nothing")
-    shapes = shapes_of(adapter / "adapter_model.safetensors")
-    write_safetensors(adapter / "adapter_model.safetensors", shapes)
+    write_safetensors(adapter / "adapter_model.safetensors", shapes_of(adapter / "adapter_model.safetensors", rank))
+    declared = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(declared | {"r": rank}))
     copy = tmp_path / "copy"
     copy.symlink_to(model_folder())
     arms = {"base": {"model": SMOL}, "same": {"model": str(copy), "lora": str(adapter)}}  # an engine each
     results, texts = run(write(tmp_path, "null", arms, seed=seed, budget={"texts": 768}), tmp_path)
     assert_answered_once(results, texts)
+    slower = seconds_a_token(texts, "same") / seconds_a_token(texts, "base")
+    evidence(f"an adapter of rank {rank}: {slower:.1f} x the seconds a token, {len(results.findings)} claims", "0")
+    assert slower > 1.2
     assert not results.findings, "three runs at alpha .05"
+
+
+def seconds_a_token(texts: Sequence[Text], arm: str) -> float:
+    """From a request's arrival to its answer, in the mean of an arm's tokens."""
+    own = [text for text in texts if text.arm == arm]
+    return sum(text.seconds for text in own) / sum(text.completion_tokens for text in own)
 
 
 def model_folder() -> Path:
@@ -184,7 +196,9 @@ def model_folder() -> Path:
     return resolve_model(SMOL).path
 
 
-def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+def shapes_of(file: Path, rank: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of an adapter's weights, if it had this rank."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    return {name: (rank, columns) if "lora_A" in name else (rows, rank) for name, (rows, columns) in shapes.items()}
