@@ -139,8 +139,11 @@ def test_an_engine_ends_with_a_process_that_is_killed_and_the_same_command_goes_
         while process.poll() is None and not answers_so_far(tmp_path):
             time.sleep(1)
         (engine,) = engines(process.pid)
+        workers = engine.children(recursive=True)
         process.kill()
         engine.wait(timeout=10)
+    for worker in workers:  # they see by themselves that their engine is gone, after the step that they are at
+        worker.wait(timeout=30)
     assert_answered_once(*run(experiment, tmp_path))
 
 
