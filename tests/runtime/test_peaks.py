@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +70,29 @@ def test_what_is_imported_is_not_looked_through_again() -> None:
     before = gc.get_stats()[0]["collections"]
     made = [[number] for number in range(10_000)]
     assert gc.get_stats()[0]["collections"] == before, f"{len(made)} objects are no reason to look"
+
+
+@pytest.fixture
+def engine() -> Iterator[int]:
+    """The id of a process below this one."""
+    with subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process.pid
+        process.communicate()
+
+
+async def test_what_a_process_below_holds_on_gpus_is_noted_as_the_driver_says(
+    engine: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text(f"#!/bin/sh\nprintf '{engine}, 700\\n{engine}, 300\\n1, 5000\\n{engine}, [N/A]\\n'")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    notes: list[dict[str, Any]] = []
+    async with note_peaks(lambda event, **details: notes.append(details), "run"):
+        await anyio.sleep(0.5)
+    ((process, mb),) = notes[0]["gpu_mb"].items()
+    assert process.startswith("python") and process.endswith("on its GPUs")
+    assert mb == 1000
 
 
 def test_a_gpu_is_named_with_what_torch_held_there() -> None:

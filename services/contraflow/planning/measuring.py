@@ -17,6 +17,7 @@ from contraflow.events import Request
 from contraflow.planning.calibrating import Pace, calibrate
 from contraflow.planning.reckoning import Measured, Planned, reckon
 from contraflow.runner import prepare
+from contraflow.runtime.beside import beside
 from contraflow.runtime.peaks import Peaks, free_memory, gpu_peaks
 from contraflow.sampler.core import Sampler, SamplerConfig
 
@@ -35,15 +36,18 @@ async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
     asked, resolved = await prepare(loaded)
     free = free_memory()
     paces: Mapping[str, Pace] = {}
+    peaks = Peaks("")
     if seconds and asked.texts is None:
         generators = {arm: build(arm, resolved.experiment, loaded.base_dir, resolved.arms) for arm in resolved.arms}
         ahead = resolved.epoch * resolved.in_flight
-        paces = await calibrate(generators, _requests(resolved, asked), ahead=ahead, seconds=seconds)
+        async with beside(peaks.watch):
+            paces = await calibrate(generators, _requests(resolved, asked), ahead=ahead, seconds=seconds)
     texts = _examples(asked, resolved.arms, paces)
     embedding = await anyio.to_thread.run_sync(_seconds_to_embed, resolved, texts) if seconds else None
-    peak = Peaks("").look().get("") if seconds else None
+    peak = peaks.look().get("") if seconds else None
     memory = None if free is None else free / 2**20
-    return reckon(resolved, asked, Measured(paces, embedding, texts, _disk_free(runs), memory, peak, gpu_peaks()))
+    gpus = gpu_peaks() | peaks.gpus
+    return reckon(resolved, asked, Measured(paces, embedding, texts, _disk_free(runs), memory, peak, gpus))
 
 
 def _requests(resolved: Resolved, asked: Asked) -> Iterator[Request]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from contraflow.runtime.beside import beside
 
 __all__ = ["Peaks", "free_memory", "gpu_peaks", "note_peaks", "process_name", "processes"]
 
 _EVERY = 2.0
+_GPUS_EVERY = 5
+"""Looks, from one at the GPUs to the next: the driver's program takes some tens of milliseconds."""
+_DRIVER = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 
 
 @asynccontextmanager
@@ -26,7 +32,8 @@ async def note_peaks(note: Callable[..., None], name: str) -> AsyncIterator[None
         async with beside(peaks.watch):
             yield
     finally:
-        note("memory", mb=peaks.look(), gpu_mb={f"{name} on {device}": mb for device, mb in gpu_peaks().items()})
+        own = {f"{name} on {device}": mb for device, mb in gpu_peaks().items()}
+        note("memory", mb=peaks.look(), gpu_mb=own | peaks.gpus)
 
 
 class Peaks:
@@ -35,11 +42,14 @@ class Peaks:
     def __init__(self, name: str) -> None:
         self._name = name
         self._peaks: dict[str, float] = {}
+        self.gpus: dict[str, float] = {}
 
     async def watch(self) -> None:
         """Look until cancelled."""
-        while True:
+        for number in count():
             self.look()
+            if number % _GPUS_EVERY == 0:
+                await anyio.to_thread.run_sync(self.look_at_gpus, abandon_on_cancel=True)
             await anyio.sleep(_EVERY)
 
     def look(self) -> dict[str, float]:
@@ -48,6 +58,14 @@ class Peaks:
             if (peak := _peak(pid)) is not None:
                 self._peaks[name] = max(peak, self._peaks.get(name, 0.0))
         return dict(self._peaks)
+
+    def look_at_gpus(self) -> None:
+        """Note in ``gpus`` the MB that processes below this one hold, such as vLLM's engine; torch says it of this one."""
+        held = _held_on_gpus()
+        for pid, name in processes("self"):
+            if pid in held:
+                key = f"{name} on its GPUs"
+                self.gpus[key] = max(held[pid], self.gpus.get(key, 0.0))
 
 
 def free_memory() -> int | None:
@@ -64,6 +82,20 @@ def processes(pid: str, name: str = "") -> Iterator[tuple[str, str]]:
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in _read(path).split():
             yield from processes(child, process_name(_read(Path(f"/proc/{child}/cmdline")).split("\0")))
+
+
+def _held_on_gpus() -> Counter[str]:
+    """MB on all GPUs together by the id of the process, as NVIDIA's driver says; nothing where there is none."""
+    held: Counter[str] = Counter()
+    try:
+        said = subprocess.run(_DRIVER, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return held
+    for line in said.splitlines():
+        pid, _, mb = line.partition(", ")
+        if mb.strip().isdigit():  # in some containers the driver does not know
+            held[pid] += int(mb)
+    return held
 
 
 def _peak(pid: str) -> float | None:
