@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -93,10 +92,10 @@ class Fleet:
 
     def freeze(self, member: Member) -> None:
         member.frozen = True
-        os.kill(member.process.pid, signal.SIGSTOP)
+        member.process.send_signal(signal.SIGSTOP)
 
     def wake(self, member: Member) -> None:
-        os.kill(member.process.pid, signal.SIGCONT)
+        member.process.send_signal(signal.SIGCONT)  # if it has not ended of itself meanwhile
         member.frozen = False
 
     def stop(self) -> None:
