@@ -378,7 +378,8 @@ def test_the_group_of_a_claim_is_in_the_frame_the_result_files_and_the_export(re
 
 def test_the_console_lists_the_other_claims_under_the_strongest(results: Results) -> None:
     first, *finding = findings_in_lines(results)
-    assert f"{len(results.groups)} findings from {len(results.findings)} claimed differences" in first
+    groups = len(results.groups)
+    assert f"{groups} finding{'s' * (groups > 1)} from {len(results.findings)} claimed differences" in first
     assert len(finding) == len(results.groups)
     for said, group in zip(finding, results.groups, strict=True):
         assert group[0].statement in Text.from_markup(said).plain

@@ -23,8 +23,9 @@ def findings_in_lines(results: Results) -> Iterator[str]:
     """The findings, after one line that warns if failures may explain them."""
     groups = results.groups
     claims = sum(map(len, groups))
-    findings = f"{len(groups)} findings from " if len(groups) < claims else ""
-    yield f"\n[bold]{results.folder.run}[/]: {findings}{claims} claimed differences ({escape(results.why)})\n"
+    findings = f"{len(groups)} finding{'s' * (len(groups) > 1)} from " if len(groups) < claims else ""
+    differences = f"{claims} claimed difference{'s' * (claims != 1)}"
+    yield f"\n[bold]{results.folder.run}[/]: {findings}{differences} ({escape(results.why)})\n"
     if said := warning(results):
         yield f"[yellow]{escape(said)}[/]\n"
     for leading, *parts in groups:
