@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def log_bytes(run: Path) -> int:
-    """What the files of the run's log hold; SQLite drops files of its own while one looks."""
-    total = 0
+def log_sizes(run: Path) -> list[int]:
+    """The bytes of each file of the run's log; SQLite drops files of its own while one looks."""
+    sizes = []
     for file in run.glob("log/*"):
         with suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total
+            sizes.append(file.stat().st_size)
+    return sizes

@@ -22,7 +22,7 @@ from contraflow.configuration import Loaded, experiment_from
 from contraflow.errors import RunConflict
 from contraflow.runner import Outcome, execute
 from contraflow.runs import RunFolder, list_runs
-from logs import log_bytes
+from logs import log_sizes
 
 Make = Callable[..., dict[str, Any]]
 
@@ -45,7 +45,7 @@ def interrupt_when_it_works(run: Path) -> None:
     """Ctrl-C, once the log has grown beyond its empty tables."""
 
     def wait_and_interrupt() -> None:
-        while log_bytes(run) < 500_000:
+        while sum(log_sizes(run)) < 500_000:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 

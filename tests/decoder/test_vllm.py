@@ -386,7 +386,6 @@ async def test_answers_that_leave_no_place_for_a_prompt_are_refused(fake: FakeVl
     assert fake.started[0].stopped
 
 
-@pytest.mark.skipif(is_installed("vllm"), reason="vLLM is installed here")
 def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     uses: list[str] = []
     engine = SimpleNamespace(from_engine_args=lambda _, *, usage_context="ENGINE_CONTEXT": uses.append(usage_context))
@@ -408,6 +407,7 @@ def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(monkeypatch: pyte
     assert uses == ["LLM_CLASS"], "its own default is an engine of 128 requests, whatever the GPU"
 
 
+@pytest.mark.skipif(is_installed("vllm"), reason="vLLM is installed here")
 async def test_without_vllm_it_says_how_to_install_it(folder: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"generator.backend: vllm cannot be imported .*make vllm.*contraflow doctor"

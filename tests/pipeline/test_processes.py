@@ -19,7 +19,7 @@ import yaml
 
 import contraflow
 from contraflow.runs import RunFolder
-from logs import log_bytes
+from logs import log_sizes
 
 pytestmark = pytest.mark.timeout(120)  # six interpreters start on a machine of two cores
 
@@ -72,7 +72,7 @@ def wait_until(true: Callable[[], Any], limit: float = 40.0) -> None:
 
 
 def begun(runs: Path) -> bool:
-    return log_bytes(runs / "small-1") > 300_000
+    return sum(log_sizes(runs / "small-1")) > 300_000
 
 
 def begin(file: Path) -> tuple[subprocess.Popen[str], Path]:

@@ -10,7 +10,7 @@ from rich.tree import Tree
 
 from contraflow.checking import Check, Missed
 from contraflow.report.clusters import Listed, Theme
-from contraflow.report.console import printable
+from contraflow.report.console import counted, printable
 from contraflow.results import Results
 
 __all__ = ["check_in_lines", "check_table", "clusters_table", "themes_tree"]
@@ -53,7 +53,7 @@ def themes_tree(themes: Sequence[Theme], rows: Sequence[Listed], results: Result
 
 
 def _grow(tree: Tree, theme: Theme, by_id: Mapping[int, Listed], results: Results) -> None:
-    claims = f"   [red]{theme.claims} claim{'s' * (theme.claims > 1)}[/]" if theme.claims else ""
+    claims = f"   [red]{counted(theme.claims, 'claim')}[/]" if theme.claims else ""
     branch = tree.add(f"[bold]{_words(theme.keywords)}[/]   {_counts(theme.counts, results)}{claims}")
     for part in theme.parts:
         _grow(branch, part, by_id, results)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contraflow.comparing.records import Absent, Cost, Found, Nearest, RunComparison, Stable
-from contraflow.report.console import COLOURS, printable, time_of_running
+from contraflow.report.console import COLOURS, counted, printable, time_of_running
 
 __all__ = ["comparison_in_parts"]
 
@@ -122,7 +122,7 @@ def _grid(*names: str) -> Table:
 
 
 def _stable(stable: Stable, first: Cost, second: Cost) -> RenderableType:
-    verdict, shared = _verdict(stable.first.verdict), _times(stable.prompts, "prompt")
+    verdict, shared = _verdict(stable.first.verdict), counted(stable.prompts, "prompt")
     if stable.verdict_changed:
         verdict += Text(" -> ") + _verdict(stable.second.verdict)
     grid = _grid(first.run, second.run)
@@ -157,7 +157,7 @@ def _evidence(found: Found) -> Text:
 
 
 def _near(nearest: Nearest | None, asked: int) -> str:
-    times = f"its prompts were asked {_times(asked, 'time')}" if asked else "its prompts were never asked"
+    times = f"its prompts were asked {counted(asked, 'time')}" if asked else "its prompts were never asked"
     if nearest is None:
         return f"no cluster is like it; {times}"
     if nearest.claim == "same":
@@ -166,7 +166,3 @@ def _near(nearest: Nearest | None, asked: int) -> str:
     if nearest.claim == "reversed":
         return f"claims the reverse ({seen}); {times}"
     return f"nearest is {seen}, log E {nearest.log_e:.1f} of the {nearest.needed:.1f} that a claim takes; {times}"
-
-
-def _times(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

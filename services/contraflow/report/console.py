@@ -12,7 +12,7 @@ from contraflow.monitor.live import duration
 from contraflow.results import Finding, Results
 from contraflow.run_log import RunLog
 
-__all__ = ["COLOURS", "agreement", "findings_in_lines", "printable", "time_of_running", "warning"]
+__all__ = ["COLOURS", "agreement", "counted", "findings_in_lines", "printable", "time_of_running", "warning"]
 
 COLOURS = {"accepted": "green", "rejected": "red"}
 _ERROR = 200
@@ -23,8 +23,8 @@ def findings_in_lines(results: Results) -> Iterator[str]:
     """The findings, after one line that warns if failures may explain them."""
     groups = results.groups
     claims = sum(map(len, groups))
-    findings = f"{len(groups)} finding{'s' * (len(groups) > 1)} from " if len(groups) < claims else ""
-    differences = f"{claims} claimed difference{'s' * (claims != 1)}"
+    findings = f"{counted(len(groups), 'finding')} from " if len(groups) < claims else ""
+    differences = counted(claims, "claimed difference")
     yield f"\n[bold]{results.folder.run}[/]: {findings}{differences} ({escape(results.why)})\n"
     if said := warning(results):
         yield f"[yellow]{escape(said)}[/]\n"
@@ -33,6 +33,11 @@ def findings_in_lines(results: Results) -> Iterator[str]:
         if len(parts) > _PARTS:
             told.append(f"          + {len(parts) - _PARTS} more claims on the same pairs; the report has them")
         yield "\n".join([_lines(leading), *told, ""])
+
+
+def counted(count: int, what: str) -> str:
+    """How many there are of what: ``1 finding``, ``2 findings``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def warning(results: Results) -> str | None:

@@ -61,8 +61,9 @@ class Peaks:
 
     def look_at_gpus(self) -> None:
         """Note in ``gpus`` the MB that processes below this one hold, such as vLLM's engine; torch says it of this one."""
-        held = _held_on_gpus()
-        for pid, name in processes("self"):
+        _, *below = processes("self")
+        held = _held_on_gpus() if below else {}
+        for pid, name in below:
             if pid in held:
                 key = f"{name} on its GPUs"
                 self.gpus[key] = max(held[pid], self.gpus.get(key, 0.0))
@@ -84,7 +85,7 @@ def processes(pid: str, name: str = "") -> Iterator[tuple[str, str]]:
             yield from processes(child, process_name(_read(Path(f"/proc/{child}/cmdline")).split("\0")))
 
 
-def _held_on_gpus() -> Counter[str]:
+def _held_on_gpus() -> dict[str, int]:
     """MB on all GPUs together by the id of the process, as NVIDIA's driver says; nothing where there is none."""
     held: Counter[str] = Counter()
     try:
