@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from clusters.judging import Row
 from clusters.newtopic import births
 from clusters.onepass import quality, speed
-from clusters.steered import steered
+from clusters.steered import RARE_WORLDS, steered
 from contraflow.errors import ConfigurationError
 from screen import screen
 from worlds.corpus import Corpus, load_corpus
@@ -48,7 +48,7 @@ def measure(part: str, corpus: Corpus, quick: bool) -> Iterator[Row]:
     elif part == "births":
         yield from births(vectors, 8_000 if quick else 40_000, 2 if quick else 10)
     else:
-        yield from steered(corpus, texts, texts // 10, 300, 1 if quick else 3)
+        yield from steered(corpus, texts, texts // 10, 300, *((1, 1) if quick else (3, RARE_WORLDS)))
 
 
 def main() -> None:

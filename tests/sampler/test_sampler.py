@@ -95,6 +95,15 @@ def test_at_most_half_of_an_epoch_is_chased_or_confirmed() -> None:
     assert last.steering.shares == {"explore": 7, "scan": 9, "confirm": 8, "steer": 8}
 
 
+def test_once_what_shows_often_has_had_its_time_less_is_chased_and_claims_leave_leads_half_of_it() -> None:
+    found = (lead(Reason.CONFIRM, p1=9.0, p2=9.0), lead(p3=5.0, p4=5.0, p5=5.0, p6=5.0))
+    of = sampler()
+    before, after = plans(of, 12, found)[-1], plans(of, 1, found)[-1]
+    assert (before.steering.first_seq, after.steering.first_seq) == (64 * 6 - 31, 64 * 6 + 1)
+    assert before.steering.shares == {"explore": 7, "scan": 9, "confirm": 8, "steer": 8}
+    assert after.steering.shares == {"explore": 7, "scan": 20, "confirm": 3, "steer": 2}
+
+
 def test_without_anything_to_chase_every_prompt_is_scanned_in_turn() -> None:
     scanned = [r.prompt_id for p in plans(sampler(), 8) for r in p.requests if r.origin is Origin.SCAN]
     assert len(scanned) > 80

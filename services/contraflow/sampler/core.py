@@ -15,7 +15,7 @@ from contraflow.errors import FormatTooNew
 from contraflow.events import Origin, Reason, Region, Regions, Request, Steering, request_id
 from contraflow.prompts import Prompt
 from contraflow.sampler.pool import Pool, stream
-from contraflow.sampler.rules import RULES, RuleName
+from contraflow.sampler.rules import LATER, RULES, RuleName
 from contraflow.sampler.value import Neighbours, water_fill
 
 __all__ = ["Plan", "Sampler", "SamplerConfig"]
@@ -143,8 +143,10 @@ class Sampler:
         if regions is not None and not uniform:
             confirm = [region for region in regions.regions if region.reason is Reason.CONFIRM]
             steered = [region for region in regions.regions if region.reason in rule.reasons]
-            focus = min(int(np.ceil(size * rule.focus)), size - len(chosen))
-            focused = self._confirm(confirm, min(size // 4, focus))
+            share = rule.focus if self.seq < LATER * self.config.warm_start else rule.later
+            focus = min(int(np.ceil(size * share)), size - len(chosen))
+            # claims leave half of it to what is not decided yet
+            focused = self._confirm(confirm, min(size // 4, int(np.ceil(focus / 2))))
             chosen += focused + self._steer(steered, focus - len(focused), Origin.STEER)
         chosen += self._scan(size - len(chosen))
         chosen += self._explore(size - len(chosen), rng)  # where all else is used up

@@ -11,25 +11,31 @@ from typing import Literal, NamedTuple
 
 from contraflow.events import Reason
 
-__all__ = ["RULES", "Rule", "RuleName"]
+__all__ = ["LATER", "RULES", "Rule", "RuleName"]
 
 RuleName = Literal["leads", "uniform", "margin", "balance", "schedule"]
+
+
+LATER = 6
+"""Warm starts after which what shows often has been found, and what is rare is found by scanning."""
 
 
 class Rule(NamedTuple):
     """The ``reasons`` of the regions that it steers to, once the ``first`` pairs have been asked uniformly.
 
-    At most a share ``focus`` of an epoch is steered or confirms a claim.
+    At most a share ``focus`` of an epoch is steered or confirms a claim, and at most ``later`` once ``LATER`` times the pairs
+    of the warm start have been asked.
     """
 
     reasons: tuple[Reason, ...]
     first: int = 0
     focus: float = 1.0
+    later: float = 1.0
 
 
 RULES: Mapping[RuleName, Rule] = {
     # chase what surprised, then decide what is promising; there is always some lead, and the scan must go on beside it
-    "leads": Rule((Reason.LEAD, Reason.DIVERGENCE), focus=0.5),
+    "leads": Rule((Reason.LEAD, Reason.DIVERGENCE), focus=0.5, later=0.15),
     "uniform": Rule(()),
     # texts close to a boundary between clusters, as active learning would
     "margin": Rule((Reason.BOUNDARY,)),
