@@ -186,7 +186,7 @@ def offline(asked: Experiment, warm: int, count: int) -> Spent:
     binding, model = Vllm(), resolve_model(MODEL).path
     from vllm import LLM
 
-    options = engine_options(plan_engine("base", asked, EXAMPLES), model, {}, binding.defaults(model))
+    options = engine_options(plan_engine("base", asked, EXAMPLES), model, {}, binding.defaults(model, 1))
     llm, spent = LLM(**options), Spent()
     try:
         llm.generate(*prompts_of(asked, options, warm, 1_000_001), use_tqdm=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,20 +86,28 @@ class FakeLLM:
 
 
 class FakeVllm:
-    """Binds the fake engine; keeps every engine that it started."""
+    """Binds the fake engine; keeps every engine that it started, and how many started at once."""
 
     dead: type[Exception] = Dead
     refused: tuple[type[Exception], ...] = (Refused,)
 
-    def __init__(self) -> None:
+    def __init__(self, on_gpu: bool = False) -> None:
+        self.on_gpu = on_gpu
         self.started: list[FakeLLM] = []
         self.fails: Exception | None = None
         self.tries = 0
+        self.starting: list[int] = []
+        self._starts = 0
+        self.slow = False
 
-    def defaults(self, model: Path) -> dict[str, Any]:
-        return {"max_model_len": -1}
+    def defaults(self, model: Path, on_card: int) -> dict[str, Any]:
+        return {"max_model_len": -1, "on_card": on_card}
 
     def start(self, options: dict[str, Any]) -> FakeLLM:
+        self._starts += 1
+        self.starting.append(self._starts)
+        time.sleep(0.3 if self.slow else 0)
+        self._starts -= 1
         self.tries += 1
         if self.fails is not None:
             raise self.fails

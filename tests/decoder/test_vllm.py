@@ -20,6 +20,7 @@ from contraflow.decoder.vllm.binding import Vllm
 from contraflow.decoder.vllm.engine import shared_engine
 from contraflow.decoder.vllm.generator import VllmGenerator
 from contraflow.decoder.vllm.plan import plan_engine
+from contraflow.decoder.vllm.turns import in_turn
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.events import Message, Origin, Request, Text, decode
 from contraflow.experiment import Experiment
@@ -386,7 +387,9 @@ async def test_answers_that_leave_no_place_for_a_prompt_are_refused(fake: FakeVl
     assert fake.started[0].stopped
 
 
-def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def uses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the modules of a vLLM for GPUs, put in place of the installed ones, are told that they are for."""
     uses: list[str] = []
     engine = SimpleNamespace(from_engine_args=lambda _, *, usage_context="ENGINE_CONTEXT": uses.append(usage_context))
     said: dict[str, dict[str, Any]] = {
@@ -403,8 +406,68 @@ def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(monkeypatch: pyte
         module = ModuleType(name)
         module.__dict__.update(names)
         monkeypatch.setitem(sys.modules, name, module)
+    return uses
+
+
+def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(uses: list[str]) -> None:
     Vllm().start({"model": "small"})
     assert uses == ["LLM_CLASS"], "its own default is an engine of 128 requests, whatever the GPU"
+
+
+@pytest.mark.usefixtures("uses")
+@pytest.mark.parametrize(("engines", "share"), [(1, None), (2, 0.45), (3, 0.3), (4, 0.22)])
+def test_engines_on_one_card_get_equal_parts_of_it(folder: Path, engines: int, share: float | None) -> None:
+    assert Vllm().defaults(folder / "small", engines).get("gpu_memory_utilization") == share
+
+
+@pytest.mark.parametrize(
+    ("devices", "together", "on_card"),
+    [
+        # in one process: base and tuned share an engine, other has one of its own
+        (((), (), ()), ("base", "tuned", "other"), (2, 2, 2)),
+        # a process an arm, and nothing said of their cards
+        (((), (), ()), (), (3, 3, 3)),
+        ((("cuda:0",), ("cuda:1",), ("cuda:0",)), (), (2, 1, 2)),
+        ((("cuda:0",), ("cuda:0",), ()), (), (2, 2, 1)),
+    ],
+)
+def test_an_engine_knows_how_many_may_be_on_its_card(
+    folder: Path, devices: Sequence[tuple[str, ...]], together: Sequence[str], on_card: tuple[int, ...]
+) -> None:
+    arms = {"base": BASE, "tuned": TUNED, "other": {"model": "other"}}
+    asked = experiment({name: arm | {"devices": own} for (name, arm), own in zip(arms.items(), devices, strict=True)})
+    assert tuple(plan_engine(name, asked, folder, together).on_card for name in arms) == on_card
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+async def test_engines_on_a_gpu_start_one_after_the_other(
+    folder: Path, on_gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTRAFLOW_CACHE", str(tmp_path / "cache"))
+    write_model(folder / "other")
+    fake = FakeVllm(on_gpu)
+    fake.slow = True
+    made = generators(fake, folder, experiment({"base": BASE, "tuned": {"model": "other"}}))
+    async with anyio.create_task_group() as tasks:
+        for generator in made.values():
+            tasks.start_soon(generator.start)
+    assert fake.starting == ([1, 1] if on_gpu else [1, 2])
+    assert [llm.options["on_card"] for llm in fake.started] == [2, 2]
+    for generator in made.values():
+        await generator.close()
+
+
+async def test_who_waits_for_another_engine_to_start_can_be_told_to_stop(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTRAFLOW_CACHE", str(tmp_path / "cache"))
+    fake = FakeVllm(on_gpu=True)
+    generator = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["base"]
+    async with in_turn():
+        with anyio.move_on_after(0.5) as scope:
+            await generator.start()
+    assert scope.cancelled_caught
+    assert not fake.starting
 
 
 @pytest.mark.skipif(is_installed("vllm"), reason="vLLM is installed here")

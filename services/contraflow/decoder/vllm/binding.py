@@ -13,6 +13,8 @@ from contraflow.runtime.peaks import free_memory
 __all__ = ["Binding", "Vllm"]
 
 _GIB = 2**30
+_CARD = 90
+"""Percent of a card's memory that engines on it take together."""
 _CONTEXT = 8192
 """Tokens that a prompt and its answer may have on a CPU; generator.options.max_model_len says otherwise."""
 _ENVIRONMENT = {
@@ -24,13 +26,17 @@ _ENVIRONMENT = {
 
 
 class Binding(Protocol):
-    """What the generator uses of vLLM. ``dead`` is raised by an engine that has died, ``refused`` for one request."""
+    """What the generator uses of vLLM. ``dead`` is raised by an engine that has died, ``refused`` for one request.
+
+    ``on_gpu``: an engine measures what its card has left while it starts, so that no other may start meanwhile.
+    """
 
     dead: type[Exception]
     refused: tuple[type[Exception], ...]
+    on_gpu: bool
 
-    def defaults(self, model: Path) -> dict[str, Any]:
-        """Engine arguments for a model where the experiment names none."""
+    def defaults(self, model: Path, on_card: int) -> dict[str, Any]:
+        """Engine arguments where the experiment names none, for a model and so many engines on its card."""
         ...
 
     def start(self, options: dict[str, Any]) -> Any:
@@ -76,15 +82,17 @@ class Vllm:
         # by it vLLM chooses how much an engine takes at once where nobody says: for a GPU of 80 GB 1,024 requests as a batch
         # has it, and 128 as it is called by default, which is too little to fill it
         self._use = UsageContext.LLM_CLASS
-        self._on_cpu = current_platform.is_cpu()
+        self.on_gpu = not current_platform.is_cpu()
 
-    def defaults(self, model: Path) -> dict[str, Any]:
+    def defaults(self, model: Path, on_card: int) -> dict[str, Any]:
         """Engine arguments where the experiment names none: the context as long as the memory takes; for a CPU more.
+
+        Engines on one card get equal parts of it: by itself each takes nearly all, and the second does not start.
 
         :raises GeneratorError: if there is no memory for the weights.
         """
-        if not self._on_cpu:
-            return {"max_model_len": -1}
+        if self.on_gpu:
+            return {"max_model_len": -1} | ({"gpu_memory_utilization": _CARD // on_card / 100} if on_card > 1 else {})
         free = free_memory()
         if free is not None:
             _refuse_too_large(model, free)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,6 +19,7 @@ from contraflow.decoder.vllm.binding import Binding, Vllm
 from contraflow.decoder.vllm.ending import Ending
 from contraflow.decoder.vllm.plan import EnginePlan, engine_options
 from contraflow.decoder.vllm.saturation import Saturation
+from contraflow.decoder.vllm.turns import in_turn
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.runtime.beside import beside
 from contraflow.weights import ResolvedModel
@@ -86,7 +88,7 @@ class Engine:
     async def _begin(self) -> None:
         try:
             await anyio.to_thread.run_sync(self._ending.begin)
-            async with beside(self._ending.watch):
+            async with in_turn() if self.binding.on_gpu else nullcontext(), beside(self._ending.watch):
                 self.llm = await anyio.to_thread.run_sync(self._start)
             self._ending.look()
         except BaseException as error:
@@ -144,7 +146,7 @@ class Engine:
                 self.adapters[name] = read_adapter(plan.base_dir / arm.lora, field)
                 refuse_another_base(self.adapters[name], self.source.path, field)
         try:
-            defaults = self.binding.defaults(self.source.path)
+            defaults = self.binding.defaults(self.source.path, plan.on_card)
             llm = self.binding.start(engine_options(plan, self.source.path, self.adapters, defaults))
         except (ConfigurationError, GeneratorError):
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 class EnginePlan(NamedTuple):
-    """One engine, and the arms that share it by name."""
+    """One engine, and the arms that share it by name. ``on_card`` engines of the experiment may be on its card."""
 
     arms: dict[str, Arm]
     section: Generator
     base_dir: Path
+    on_card: int = 1
 
     @property
     def any(self) -> Arm:
@@ -42,7 +43,16 @@ def plan_engine(arm: str, experiment: Experiment, base_dir: Path, together: Sequ
     own = _weights(experiment.arms[arm])
     sharing = [name for name in experiment.arms if name in together and _weights(experiment.arms[name]) == own]
     names = sharing if arm in sharing else [arm]
-    return EnginePlan({name: experiment.arms[name] for name in names}, experiment.generator, base_dir)
+    arms = {name: experiment.arms[name] for name in names}
+    return EnginePlan(arms, experiment.generator, base_dir, _on_card(arm, experiment, {arm, *together}))
+
+
+def _on_card(arm: str, experiment: Experiment, here: Collection[str]) -> int:
+    """Engines that may be on the card of ``arm``: those of this process, and of the others with the same device or none."""
+    own = experiment.arms[arm].devices
+    others = [other.devices for name, other in experiment.arms.items() if name not in here]
+    elsewhere = sum(bool({*own} & {*devices}) or not (own or devices) for devices in others)
+    return len({_weights(experiment.arms[name]) for name in here}) + elsewhere
 
 
 def _weights(arm: Arm) -> tuple[str | None, ...]:

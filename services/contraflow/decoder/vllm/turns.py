@@ -1,0 +1,48 @@
+"""Engines on one card start one after the other, whatever process they are in."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.to_thread
+
+from contraflow.weights import cache_folder
+
+__all__ = ["in_turn"]
+
+logger = logging.getLogger(__name__)
+
+_EVERY = 0.2
+
+
+@asynccontextmanager
+async def in_turn() -> AsyncIterator[None]:
+    """Be the only one of this user, on this machine, that starts an engine on the visible GPUs.
+
+    vLLM takes for its own what is allocated on the card while it measures, and gives up if memory is freed meanwhile.
+    """
+    visible = re.sub(r"\W+", "-", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+    file = cache_folder() / f"vllm-on-{visible}.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with await anyio.to_thread.run_sync(file.open, "a") as lock:
+        waited = False
+        while not _taken(lock.fileno()):  # whoever holds it starts an engine or dies, and may be waited for
+            if not waited:
+                logger.info("waiting for another vLLM engine to start")
+            waited = True
+            await anyio.sleep(_EVERY)
+        yield
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
