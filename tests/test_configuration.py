@@ -482,6 +482,15 @@ def test_what_a_backend_would_ignore_under_generator_is_refused(backend: str, re
     assert all(f"the {backend} backend does not read it" in line for line in said)
 
 
+def test_an_engine_of_one_gpu_is_not_spread_over_several() -> None:
+    said = refused_mapping(
+        arms={"a": {"model": "m", "devices": ["cuda:0"]}, "b": {"model": "n"}},
+        generator={"backend": "vllm", "options": {"tensor_parallel_size": 2}},
+        prompts="unconditional",
+    )
+    assert "arms.a.devices: each is an engine of one GPU, and generator.options.tensor_parallel_size" in said
+
+
 def test_where_a_device_goes_on_vllm_is_said() -> None:
     said = refused_mapping(
         arms={"a": {"model": "m"}, "b": {"model": "n"}},

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from contraflow.embedder.encoder import Encoder
     from contraflow.runtime.metrics import Metrics
 
-__all__ = ["Ring", "decoder_of", "open_ring", "processes_of", "services_of"]
+__all__ = ["Ring", "decoder_of", "open_ring", "pinned", "processes_of", "services_of"]
 
 _DECODER = "decoder of "
 _CRITERIA = ("unseen", "completeness", "stability", "decided")
@@ -185,7 +185,7 @@ class Ring:
 
     def _generator(self, arm: str) -> Generator:
         stored = self._asked.texts
-        here = _pinned(self.resolved.experiment, arm, self._device)
+        here = pinned(self.resolved.experiment, arm, self._device)
         generator = ReplayGenerator(arm, stored) if stored else build(arm, here, self._base_dir, self._together)
         return generator if self._metrics is None else MeteredGenerator(generator, self._metrics.of(decoder_of(arm)))
 
@@ -239,7 +239,7 @@ class Ring:
         return (await self._encodes.batcher.embed(texts)).vectors
 
 
-def _pinned(experiment: Experiment, arm: str, device: str | None) -> Experiment:
+def pinned(experiment: Experiment, arm: str, device: str | None) -> Experiment:
     """The experiment as a decoder of one device reads it: ``device``, or the only one that its arm names."""
     declared = experiment.arms[arm]
     if device is None and len(declared.devices) == 1:

@@ -10,6 +10,7 @@ from contraflow.conductor import conduct, fingerprint
 from contraflow.configuration import Loaded, Resolved
 from contraflow.decoder.vllm.visible import show_only
 from contraflow.errors import Fenced
+from contraflow.experiment import Experiment
 from contraflow.log.embedded import Share
 from contraflow.log.opening import open_log
 from contraflow.monitor.endpoint import Address, open_metrics
@@ -21,7 +22,7 @@ from contraflow.runtime.peaks import note_peaks
 from contraflow.runtime.signals import drain_at_end_of_input, drain_on_signals
 from contraflow.runtime.supervisor import RunStopped, Supervisor
 
-__all__ = ["serve"]
+__all__ = ["gpu_of", "serve"]
 
 
 async def serve(
@@ -41,8 +42,8 @@ async def serve(
 
     :raises RunStopped: if it failed for good.
     """
-    if device is not None and loaded.experiment.generator.backend == "vllm":
-        show_only(device)
+    if (gpu := gpu_of(loaded.experiment, service, device)) is not None:
+        show_only(gpu)
     drain = Drain()
     asked, resolved = await prepare(loaded)
     folder, resolved = join_run(runs, run, resolved, asked.digest)
@@ -65,6 +66,14 @@ async def serve(
                 raise
             return f"another {service} of {run} has taken over, and goes on; nothing is lost"
     return drain.why or "its work is done"
+
+
+def gpu_of(experiment: Experiment, service: str, device: str | None) -> str | None:
+    """What an engine that chooses its GPU by itself is shown of them: ``device``, or the only one that its arm names."""
+    arm = experiment.arms.get(service.removeprefix(decoder_of("")))
+    if experiment.generator.backend != "vllm" or arm is None:
+        return None
+    return device or (arm.devices[0] if len(arm.devices) == 1 else None)
 
 
 def _share(resolved: Resolved, service: str, device: str | None) -> Share | None:

@@ -221,6 +221,39 @@ async def test_an_engine_that_is_interrupted_while_it_starts_is_no_failure_of_a_
     assert not await texts(log)
 
 
+async def test_an_engine_that_waits_to_start_is_not_waited_for_by_a_run_that_drains(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, model = Drain(), Model()
+    monkeypatch.setattr(model, "start", anyio.sleep_forever)
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Decoder(log, WIRE, "tuned", model, drain).run)
+            await anyio.sleep(0.05)
+            drain.request("SIGINT")
+    assert not await texts(log)
+
+
+async def test_an_engine_that_waits_to_start_again_is_not_waited_for_either(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, model = Drain(grace=60), Model("dies")
+    began = anyio.Event()
+
+    async def start() -> None:
+        if model.starts:
+            began.set()
+            await anyio.sleep_forever()
+        model.starts += 1
+
+    monkeypatch.setattr(model, "start", start)
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Decoder(log, WIRE, "tuned", model, drain).run)
+            await began.wait()
+            drain.request("SIGINT")
+
+
 async def test_a_request_that_kills_the_engine_whenever_it_is_asked_fails_alone(
     log: EmbeddedLog, continuous: bool
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ import torch.profiler
 
 from contraflow.decoder.generator import Completion
 from contraflow.decoder.transformers.generator import TransformersGenerator
+from contraflow.decoder.transformers.loading import moved, thaw
 from contraflow.errors import GeneratorError
 from contraflow.events import Message, Origin, Request
 from contraflow.experiment import Arm, Generator
@@ -101,6 +103,57 @@ async def test_a_prompt_longer_than_the_context_fails_alone() -> None:
     found = await answers(generator(), [request(0, "word " * 20_000), request(1, "Hello")])
     assert "the model takes" in (found[0].error or "")
     assert found[1].error is None
+
+
+async def test_a_batch_that_does_not_fit_into_memory_is_decoded_in_halves_and_later_ones_are_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decode, sizes = TransformersGenerator._decode, []
+
+    def short_of_memory(self: TransformersGenerator, requests: list[Request], prompts: list[str]) -> list[Completion]:
+        sizes.append(len(requests))
+        if len(requests) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return decode(self, requests, prompts)
+
+    monkeypatch.setattr(TransformersGenerator, "_decode", short_of_memory)
+    of = generator(batch=8)
+    found = await answers(of)
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    assert of.capacity == 2
+    assert all(completion.error is None and completion.completion_tokens for completion in found.values())
+    assert len(found) == 8
+
+
+async def test_a_request_for_which_there_is_no_memory_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> list[Completion]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(TransformersGenerator, "_decode", never)
+    found = await answers(generator(), REQUESTS[:2])
+    assert [completion.error for completion in found.values()] == [
+        "out of memory with this request alone: CUDA out of memory"
+    ] * 2
+
+
+def test_a_model_that_does_not_fit_beside_what_is_there_is_named() -> None:
+    def full(_: str) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(
+        GeneratorError, match=r"arms\.tuned\.model: it does not fit on cuda:0 .*CUDA out of memory\)"
+    ) as caught:
+        moved(SimpleNamespace(to=full), "cuda:0", "tuned")
+    assert caught.value.__context__ is None, "its frames would keep what was moved"
+
+
+def test_a_checkpoint_that_is_quantised_already_keeps_its_whole_numbers() -> None:
+    model = torch.nn.Linear(4, 4)
+    model.packed = torch.nn.Parameter(torch.zeros(4, dtype=torch.uint8), requires_grad=False)
+    model.weight.requires_grad_(False)
+    thaw(model)
+    assert model.weight.requires_grad
+    assert not model.packed.requires_grad
 
 
 async def test_a_missing_model_says_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:

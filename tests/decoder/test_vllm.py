@@ -360,6 +360,20 @@ async def test_an_engine_that_cannot_start_says_what_to_lower(fake: FakeVllm, fo
     assert "generator.options.max_model_len" in said
 
 
+async def test_a_configuration_that_vllm_refuses_is_told_whole_and_blames_no_memory(
+    fake: FakeVllm, folder: Path
+) -> None:
+    class Wrong(ValueError):
+        """As pydantic's, whose first line is how many there are."""
+
+        def errors(self) -> list[dict[str, str]]:
+            return [{"msg": "Value error, World size (2) is larger than the number of GPUs (1)"}, {"msg": "and more."}]
+
+    fake.fails = Wrong("1 validation error for ParallelConfig\n  Value error, World size ...")
+    said = await why_it_does_not_start(generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}))["base"])
+    assert said.endswith("World size (2) is larger than the number of GPUs (1); and more")
+
+
 async def test_an_engine_that_cannot_start_is_tried_once_for_all_arms_that_wait_for_it(
     fake: FakeVllm, folder: Path
 ) -> None:
@@ -415,9 +429,9 @@ def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(uses: list[str]) 
 
 
 @pytest.mark.usefixtures("uses")
-@pytest.mark.parametrize(("engines", "share"), [(1, None), (2, 0.45), (3, 0.3), (4, 0.22)])
-def test_engines_on_one_card_get_equal_parts_of_it(folder: Path, engines: int, share: float | None) -> None:
-    assert Vllm().defaults(folder / "small", engines).get("gpu_memory_utilization") == share
+@pytest.mark.parametrize(("engines", "share"), [(1, 0.9), (2, 0.45), (3, 0.3), (4, 0.22)])
+def test_engines_on_one_card_get_equal_parts_of_it(folder: Path, engines: int, share: float) -> None:
+    assert Vllm().defaults(folder / "small", engines)["gpu_memory_utilization"] == share
 
 
 @pytest.mark.parametrize(
@@ -428,7 +442,7 @@ def test_engines_on_one_card_get_equal_parts_of_it(folder: Path, engines: int, s
         # a process an arm, and nothing said of their cards
         (((), (), ()), (), (3, 3, 3)),
         ((("cuda:0",), ("cuda:1",), ("cuda:0",)), (), (2, 1, 2)),
-        ((("cuda:0",), ("cuda:0",), ()), (), (2, 2, 1)),
+        ((("cuda:0",), ("cuda:1", "cuda:2"), ()), (), (2, 1, 2)),  # without a word it is the first
     ],
 )
 def test_an_engine_knows_how_many_may_be_on_its_card(

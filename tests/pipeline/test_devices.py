@@ -25,6 +25,7 @@ from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
 from contraflow.log.embedded import EmbeddedLog, Share
 from contraflow.pipeline import processes_of
+from contraflow.serving import gpu_of
 
 ENGINE = """
 import random, time
@@ -215,6 +216,35 @@ def test_an_engine_that_chooses_for_itself_sees_its_gpu_alone(monkeypatch: pytes
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
     with pytest.raises(ConfigurationError, match=r"--device: cuda:1 is not visible: .* shows 1 GPUs \(6\)"):
         show_only("cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("service", "device", "gpu"),
+    [
+        ("decoder of one", None, "cuda:1"),
+        ("decoder of two", "cuda:3", "cuda:3"),
+        ("decoder of two", None, None),
+        ("decoder of none", None, None),
+        ("embedder", None, None),
+    ],
+)
+def test_an_engine_sees_the_gpu_that_its_arm_names_also_where_nobody_says_it_again(
+    service: str, device: str | None, gpu: str | None
+) -> None:
+    arms: dict[str, dict[str, Any]] = {
+        "none": {},
+        "one": {"devices": ["cuda:1"]},
+        "two": {"devices": ["cuda:2", "cuda:3"]},
+    }
+    asked = experiment_from(
+        {
+            "experiment": "x",
+            "arms": {name: {"model": "m"} | arm for name, arm in arms.items()},
+            "generator": {"backend": "vllm"},
+            "prompts": "unconditional",
+        }
+    )
+    assert gpu_of(asked, service, device) == gpu
 
 
 def test_vllm_is_started_on_gpus_each_in_a_process(refused: Callable[..., str], tmp_path: Path) -> None:

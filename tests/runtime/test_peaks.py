@@ -73,18 +73,24 @@ def test_what_is_imported_is_not_looked_through_again() -> None:
 
 
 @pytest.fixture
-def engine() -> Iterator[int]:
-    """The id of a process below this one."""
-    with subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        yield process.pid
-        process.communicate()
+def engines() -> Iterator[tuple[int, int]]:
+    """The ids of two processes below this one, of one name."""
+    command = [sys.executable, "-c", HOLDS]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+    ):
+        yield one.pid, other.pid
+        one.communicate()
+        other.communicate()
 
 
-async def test_what_a_process_below_holds_on_gpus_is_noted_as_the_driver_says(
-    engine: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_what_processes_below_hold_on_gpus_is_noted_as_the_driver_says_by_name_together(
+    engines: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one, other = engines
     driver = tmp_path / "nvidia-smi"
-    driver.write_text(f"#!/bin/sh\nprintf '{engine}, 700\\n{engine}, 300\\n1, 5000\\n{engine}, [N/A]\\n'")
+    driver.write_text(f"#!/bin/sh\nprintf '{one}, 600\\n{one}, 100\\n1, 5000\\n{other}, 300\\n{other}, [N/A]\\n'")
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     notes: list[dict[str, Any]] = []

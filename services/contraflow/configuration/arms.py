@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from contraflow.configuration.source import Keys
 from contraflow.configuration.typed import Problem, nearest
@@ -63,7 +63,7 @@ def _arm(keys: Keys, arm: Arm, experiment: Experiment) -> Iterator[Problem]:
         yield from _steering((*keys, "steering"), arm.steering)
     yield from _devices((*keys, "devices"), arm.devices, experiment.partitions)
     if backend == "vllm":
-        yield from _gpus((*keys, "devices"), arm.devices)
+        yield from _gpus((*keys, "devices"), arm.devices, experiment.generator.options)
 
 
 def _unread(keys: Keys, arm: Arm, backend: str) -> Iterator[Problem]:
@@ -111,7 +111,13 @@ def _devices(keys: Keys, devices: Sequence[str], partitions: int) -> Iterator[Pr
         )
 
 
-def _gpus(keys: Keys, devices: Sequence[str]) -> Iterator[Problem]:
+def _gpus(keys: Keys, devices: Sequence[str], options: Mapping[str, object]) -> Iterator[Problem]:
+    if devices and options.get("tensor_parallel_size", 1) != 1:
+        yield Problem(
+            keys,
+            "each is an engine of one GPU, and generator.options.tensor_parallel_size spreads one over several; take one of "
+            "the two out",
+        )
     for device in devices:
         kind, _, number = device.partition(":")
         if kind != "cuda" or not number:

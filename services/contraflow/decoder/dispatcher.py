@@ -211,7 +211,7 @@ class Dispatcher:
             await self._generator.close()
             await self._clock.sleep(min(0.1 * 2**deaths, 5.0))
             try:
-                await self._generator.start()
+                await self._drain.unless(self._generator.start())
                 return deaths
             except ConfigurationError:
                 raise

@@ -75,7 +75,7 @@ class Decoder:
         :raises GeneratorError: if the engine cannot be started or keeps dying.
         """
         try:
-            await self._generator.start()
+            await self._drain.unless(self._generator.start())
         except GeneratorError:
             if self._drain.requested:  # Ctrl-C reaches the process of an engine that starts, too
                 return

@@ -22,6 +22,7 @@ class SentenceEncoder:
         try:
             import torch
             from sentence_transformers import SentenceTransformer
+            from sentence_transformers.util import get_device_name
         except ImportError as error:
             raise ConfigurationError(
                 f"embedder.model: {name!r} needs sentence-transformers ({error}). Install it with "
@@ -33,9 +34,11 @@ class SentenceEncoder:
             raise ConfigurationError(f"embedder.model: {error}") from error
         self.source = resolved.source
         dtype = torch.bfloat16 if torch.cuda.is_available() or _has_bf16() else torch.float32
+        # most processes of a run encode nothing, and each that is on a GPU takes hundreds of MB of it
         self._model: Any = SentenceTransformer(
-            str(resolved.path), trust_remote_code=False, model_kwargs={"torch_dtype": dtype}
+            str(resolved.path), device="cpu", trust_remote_code=False, model_kwargs={"torch_dtype": dtype}
         )
+        self._device = get_device_name()
         self._batch = batch
         self._limit = int(self._model.max_seq_length or 0)
         self.dim = int(self._model.get_embedding_dimension() or 0)
@@ -43,6 +46,7 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(n, dim) unit rows, sorted by length inside, and which texts were cut."""
+        self._model.to(self._device)
         vectors = self._model.encode(
             list(texts), batch_size=self._batch, normalize_embeddings=True, show_progress_bar=False
         )

@@ -11,9 +11,10 @@ import anyio.to_thread
 
 from contraflow.asked import Asked, pool_of
 from contraflow.configuration import Loaded, Resolved
-from contraflow.decoder.generator import build
+from contraflow.decoder.generator import Generator, build
 from contraflow.embedder import encoder as encoders
 from contraflow.events import Request
+from contraflow.pipeline import pinned
 from contraflow.planning.calibrating import Pace, calibrate
 from contraflow.planning.reckoning import Measured, Planned, reckon
 from contraflow.runner import prepare
@@ -38,7 +39,7 @@ async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
     paces: Mapping[str, Pace] = {}
     peaks = Peaks("")
     if seconds and asked.texts is None:
-        generators = {arm: build(arm, resolved.experiment, loaded.base_dir, resolved.arms) for arm in resolved.arms}
+        generators = {arm: _generator(arm, loaded.base_dir, resolved) for arm in resolved.arms}
         ahead = resolved.epoch * resolved.in_flight
         async with beside(peaks.watch):
             paces = await calibrate(generators, _requests(resolved, asked), ahead=ahead, seconds=seconds)
@@ -48,6 +49,14 @@ async def plan(loaded: Loaded, runs: Path, *, seconds: float = 10.0) -> Planned:
     memory = None if free is None else free / 2**20
     gpus = gpu_peaks() | peaks.gpus
     return reckon(resolved, asked, Measured(paces, embedding, texts, _disk_free(runs), memory, peak, gpus))
+
+
+def _generator(arm: str, base_dir: Path, resolved: Resolved) -> Generator:
+    """As a decoder of the arm's first device has it; but vLLM's arms share an engine here where one process may."""
+    here = resolved.experiment
+    if here.generator.backend != "vllm":
+        here = pinned(here, arm, next(iter(here.arms[arm].devices), None))
+    return build(arm, here, base_dir, resolved.arms)
 
 
 def _requests(resolved: Resolved, asked: Asked) -> Iterator[Request]:

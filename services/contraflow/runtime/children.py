@@ -42,7 +42,7 @@ def child(command: Sequence[str], log: Path, drain: Drain) -> Service:
             )
             code = await _attend(process, drain)
         if code == HOPELESS:
-            raise ConfigurationError(_last_words(log))
+            raise ConfigurationError(f"{_last_words(log)} (see {log})")
         if code and not drain.requested:
             raise ServiceDied(f"its process ended with {_how(code)}: {_last_words(log)} (see {log})")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count, pairwise
 from pathlib import Path
@@ -54,19 +54,28 @@ class Peaks:
 
     def look(self) -> dict[str, float]:
         """MB by process, the most so far; nothing where the system does not say."""
+        now: dict[str, float] = defaultdict(float)
         for pid, name in processes("self", self._name):
             if (peak := _peak(pid)) is not None:
-                self._peaks[name] = max(peak, self._peaks.get(name, 0.0))
-        return dict(self._peaks)
+                now[name] += peak
+        _raise(self._peaks, now)
+        return {name: round(mb, 1) for name, mb in self._peaks.items()}
 
     def look_at_gpus(self) -> None:
         """Note in ``gpus`` the MB that processes below this one hold, such as vLLM's engine; torch says it of this one."""
         _, *below = processes("self")
         held = _held_on_gpus() if below else {}
+        now: dict[str, float] = defaultdict(float)
         for pid, name in below:
             if pid in held:
-                key = f"{name} on its GPUs"
-                self.gpus[key] = max(held[pid], self.gpus.get(key, 0.0))
+                now[f"{name} on its GPUs"] += held[pid]
+        _raise(self.gpus, now)
+
+
+def _raise(peaks: dict[str, float], now: Mapping[str, float]) -> None:
+    """To what processes of one name, such as the engines of two arms, hold together."""
+    for name, mb in now.items():
+        peaks[name] = max(mb, peaks.get(name, 0.0))
 
 
 def free_memory() -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -22,13 +23,15 @@ from contraflow.experiment import Generator as GeneratorSection
 
 __all__ = ["TransformersGenerator"]
 
+logger = logging.getLogger(__name__)
+
 # all arms of a process share its cores (or its card): in turn with every thread is faster than side by side; and
 # transformers cannot load two models at once, as it switches torch's default device for the whole process meanwhile
 _device = threading.Lock()
 
 
 class TransformersGenerator:
-    """Decodes up to ``batch`` requests at once.
+    """Decodes up to ``batch`` requests at once, or what fits into memory.
 
     Each token is drawn by inverse CDF from the request's own numbers: a text depends on its batch mates through rounding
     alone.
@@ -102,7 +105,25 @@ class TransformersGenerator:
         if not fits:
             return done
         with _device, torch.inference_mode():
-            return done + self._decode([requests[i] for i in fits], [prompts[i] for i in fits])
+            return done + self._decode_what_fits([requests[i] for i in fits], [prompts[i] for i in fits])
+
+    def _decode_what_fits(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Completion]:
+        """A batch that does not fit into memory is decoded in halves, and those to come are no larger than a half."""
+        import torch
+
+        try:
+            return self._decode(requests, prompts)
+        except torch.OutOfMemoryError as error:
+            said = str(error).partition(". ")[0]
+        # apart from the error, whose frames keep what the batch took
+        torch.cuda.empty_cache()
+        half = len(requests) // 2
+        if not half:
+            return [Completion(requests[0], "", "error", error=f"out of memory with this request alone: {said}")]
+        self.capacity = min(self.capacity, half)
+        logger.warning("arm %s: %d at once do not fit into memory (%s); now %d", self._name, len(requests), said, half)
+        parts = (self._decode_what_fits(requests[part], prompts[part]) for part in (slice(half), slice(half, None)))
+        return [completion for part in parts for completion in part]
 
     def _decode(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Completion]:
         from transformers import LogitsProcessorList

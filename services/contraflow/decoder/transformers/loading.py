@@ -13,7 +13,7 @@ from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
 from contraflow.weights import ResolvedModel, fingerprint
 
-__all__ = ["Loaded", "context", "load"]
+__all__ = ["Loaded", "context", "load", "moved", "thaw"]
 
 
 class Loaded(NamedTuple):
@@ -40,10 +40,8 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
         folder = base_dir / arm.lora
         model = _with_adapter(model, resolved.path, folder, name, arm)
         mark += f"+{fingerprint(folder.name, folder)}"
-    # peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states
-    # (its should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode
-    model.requires_grad_(True)
-    model = model.to(_device(name, arm, section)).eval()
+    thaw(model)
+    model = moved(model, _device(name, arm, section), name).eval()
     if arm.quantization is not None:
         quantize(model, arm.quantization, f"arms.{name}.quantization")
         mark += f"+{arm.quantization}"
@@ -94,6 +92,35 @@ def _device(name: str, arm: Arm, section: Generator) -> str:
             f"{', '.join(['cpu', *there])}"
         ) from error
     return section.device
+
+
+def thaw(model: Any) -> None:
+    """Let a model's weights ask for gradients, those that can; a checkpoint that is quantised already has others.
+
+    peft freezes what it merges, and torch.matmul copies a frozen head once for each row of the prompts' last states (its
+    should_fold asks for requires_grad): 6 s a batch of 64, which no gradient ever costs in inference mode.
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(True)
+
+
+def moved(model: Any, device: str, name: str) -> Any:
+    """The model of the arm ``name`` on ``device``.
+
+    :raises GeneratorError: if it does not fit there.
+    """
+    import torch
+
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        said = str(error).partition(". ")[0]
+    # apart from the error, whose frames would keep what was moved
+    raise GeneratorError(
+        f"arms.{name}.model: it does not fit on {device} beside what is there ({said}). Name another of its devices, or take a "
+        "smaller or a quantised model"
+    )
 
 
 def _with_adapter(model: Any, base: Path, folder: Path, name: str, arm: Arm) -> Any:

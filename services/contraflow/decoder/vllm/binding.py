@@ -14,7 +14,7 @@ __all__ = ["Binding", "Vllm"]
 
 _GIB = 2**30
 _CARD = 90
-"""Percent of a card's memory that engines on it take together."""
+"""Percent of a card's memory that engines on it take together; the encoder has its place in the rest."""
 _CONTEXT = 8192
 """Tokens that a prompt and its answer may have on a CPU; generator.options.max_model_len says otherwise."""
 _ENVIRONMENT = {
@@ -87,12 +87,12 @@ class Vllm:
     def defaults(self, model: Path, on_card: int) -> dict[str, Any]:
         """Engine arguments where the experiment names none: the context as long as the memory takes; for a CPU more.
 
-        Engines on one card get equal parts of it: by itself each takes nearly all, and the second does not start.
+        Engines on one card get equal parts of it: by itself each takes .92, and the second does not start.
 
         :raises GeneratorError: if there is no memory for the weights.
         """
         if self.on_gpu:
-            return {"max_model_len": -1} | ({"gpu_memory_utilization": _CARD // on_card / 100} if on_card > 1 else {})
+            return {"max_model_len": -1, "gpu_memory_utilization": _CARD // on_card / 100}
         free = free_memory()
         if free is not None:
             _refuse_too_large(model, free)

@@ -87,9 +87,10 @@ class Engine:
 
     async def _begin(self) -> None:
         try:
-            await anyio.to_thread.run_sync(self._ending.begin)
-            async with in_turn() if self.binding.on_gpu else nullcontext(), beside(self._ending.watch):
-                self.llm = await anyio.to_thread.run_sync(self._start)
+            async with in_turn() if self.binding.on_gpu else nullcontext():
+                await anyio.to_thread.run_sync(self._ending.begin)
+                async with beside(self._ending.watch):
+                    self.llm = await anyio.to_thread.run_sync(self._start)
             self._ending.look()
         except BaseException as error:
             if isinstance(error, ConfigurationError | GeneratorError):
@@ -152,9 +153,7 @@ class Engine:
             raise
         except Exception as error:  # vLLM and torch raise whatever they like
             raise GeneratorError(
-                f"{plan.field}: vLLM could not start with {self.source.path}: {said(error)}. What its engine said of it stands "
-                "above. Where memory is short, lower generator.options.max_model_len or kv_cache_memory_bytes (on a GPU "
-                "gpu_memory_utilization), or take a smaller model"
+                f"{plan.field}: vLLM could not start with {self.source.path}: {said(error)}" + _advice(error)
             ) from error
         self.context = llm.vllm_config.model_config.max_model_len
         self.saturation.bound(llm.vllm_config.scheduler_config.max_num_seqs)
@@ -169,6 +168,18 @@ class Engine:
         return llm
 
 
+def _advice(error: BaseException) -> str:
+    """What to do about an engine whose process has ended; a wrong option fails before, and says all there is to say."""
+    if isinstance(error, ValueError):
+        return ""
+    return (
+        ". What its engine said of it stands above. Where memory is short, lower generator.options.max_model_len or "
+        "kv_cache_memory_bytes (on a GPU gpu_memory_utilization), or take a smaller model"
+    )
+
+
 def said(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop."""
+    """The first line of what an error says, without its full stop; of a configuration of vLLM, what is wrong with it."""
+    if callable(errors := getattr(error, "errors", None)):  # pydantic's first line is how many there are
+        return "; ".join(one["msg"].removeprefix("Value error, ") for one in errors()).rstrip(".")
     return (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")

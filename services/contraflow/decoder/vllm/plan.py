@@ -48,11 +48,15 @@ def plan_engine(arm: str, experiment: Experiment, base_dir: Path, together: Sequ
 
 
 def _on_card(arm: str, experiment: Experiment, here: Collection[str]) -> int:
-    """Engines that may be on the card of ``arm``: those of this process, and of the others with the same device or none."""
-    own = experiment.arms[arm].devices
-    others = [other.devices for name, other in experiment.arms.items() if name not in here]
-    elsewhere = sum(bool({*own} & {*devices}) or not (own or devices) for devices in others)
+    """Engines that may be on a card of ``arm``: those of this process, and of the others that may have the same."""
+    own = _cards(experiment.arms[arm])
+    elsewhere = sum(bool(own & _cards(other)) for name, other in experiment.arms.items() if name not in here)
     return len({_weights(experiment.arms[name]) for name in here}) + elsewhere
+
+
+def _cards(arm: Arm) -> set[str]:
+    """Where nothing is said, vLLM takes the first."""
+    return {*(arm.devices or ("cuda:0",))}
 
 
 def _weights(arm: Arm) -> tuple[str | None, ...]:

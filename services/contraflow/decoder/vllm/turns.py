@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,21 +22,24 @@ _EVERY = 0.2
 
 @asynccontextmanager
 async def in_turn() -> AsyncIterator[None]:
-    """Be the only one of this user, on this machine, that starts an engine on the visible GPUs.
+    """Be the only one of this user, on this machine, that starts an engine on the first of the visible GPUs.
 
     vLLM takes for its own what is allocated on the card while it measures, and gives up if memory is freed meanwhile.
     """
-    visible = re.sub(r"\W+", "-", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
-    file = cache_folder() / f"vllm-on-{visible}.lock"
+    card = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip().replace(os.sep, "-") or "0"
+    file = cache_folder() / f"vllm-starts-on-{card}.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     with await anyio.to_thread.run_sync(file.open, "a") as lock:
         waited = False
         while not _taken(lock.fileno()):  # whoever holds it starts an engine or dies, and may be waited for
             if not waited:
-                logger.info("waiting for another vLLM engine to start")
+                logger.warning("waiting until another vLLM engine has started on GPU %s", card)
             waited = True
             await anyio.sleep(_EVERY)
-        yield
+        try:
+            yield
+        finally:  # not by closing alone: an engine that was forked has the file too
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _taken(lock: int) -> bool:
@@ -45,4 +47,6 @@ def _taken(lock: int) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        logger.warning("engines may start at the same time: the cache folder has no locks (%s)", error)
     return True
