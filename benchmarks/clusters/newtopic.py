@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from clusters.judging import Floats, Row, judged
 from clusters.onepass import learn
+from clusters.sharing import for_each
 from contraflow.clusterer.core import Clusterer, ClustererConfig
 from contraflow.clusterer.kmeans import OnlineKMeans
 from contraflow.events import Origin
@@ -103,6 +105,10 @@ def caught(topic: Topic, k: int, most: int, seed: int) -> Caught:
     return Caught(found, born / without)
 
 
+def _caught(make: Callable[..., Topic], texts: int, k: int, most: int, vectors: Floats, seed: int) -> Caught:
+    return caught(make(vectors, texts, np.random.default_rng([seed, 9])), k, most, seed)
+
+
 def _unrelated(vectors: Floats, asked: int) -> list[Pair]:
     return [
         Pair(seq, str(seq), str(seq), Origin.EXPLORE, vectors[i : i + 2], ("", ""), (1, 1), (None, None))
@@ -122,9 +128,7 @@ def births(vectors: Floats, texts: int, seeds: int) -> Iterator[Row]:
     """Both kinds of topic, with every slot taken from the start, and with free slots as a run has them."""
     for kind, make in (("synthetic", synthetic), ("real", real)):
         for k, most in ((100, 100), (120, 380)):
-            done = [
-                caught(make(vectors, texts, np.random.default_rng([seed, 9])), k, most, seed) for seed in range(seeds)
-            ]
+            done = for_each(partial(_caught, make, texts, k, most), vectors, range(seeds))
             name, what = f"{kind}_k{most}", f"{kind} topic, K = {k}" + f" to {most}" * (most > k)
             soon = sum(one.texts <= CAUGHT for one in done) / seeds
             worst = max(one.inertia for one in done)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from clusters.judging import Floats, Judged, Labels, Row, judged, offline
+from clusters.sharing import for_each
 from contraflow.events import Origin
 from contraflow.sampler.rules import RuleName
 from worlds.corpus import Corpus
@@ -74,18 +76,8 @@ def steered(corpus: Corpus, texts: int, prompts: int, k: int, seeds: int, worlds
 
     Of ``worlds`` worlds the first ``seeds`` are clustered offline too, which takes most of the time.
     """
-    runs: dict[str, list[Shares]] = {"uniform": [], "leads": [], "ceiling": []}
-    for seed in range(max(seeds, worlds)):
-        plants = load_setups()["sentences"].eight
-        world = SentencesWorld(seed, prompts, plants=plants, corpus=corpus)
-        drawn = world.draw(np.resize(np.arange(prompts), texts // 2), np.random.default_rng([seed, 3]))[0].ravel()
-        vectors = world.vectors(drawn)
-        whole = judged(vectors, offline(vectors, k)) if seed < seeds else None
-        everything = Everything(vectors, corpus.labels[drawn], whole)
-        for rule in ("uniform", "leads"):
-            runs[rule].append(everything.shares(*_run(world, rule, seed, texts // 20, k)))
-        if whole:
-            runs["ceiling"].append(everything.shares(offline(vectors, k, seed=1)))
+    compared = for_each(partial(_compared, texts, prompts, k, seeds), corpus, range(max(seeds, worlds)))
+    runs = {name: [world[name] for world in compared if name in world] for name in ("uniform", "leads", "ceiling")}
     mean = {name: Shares(*np.nanmean(shares, axis=0).tolist()) for name, shares in runs.items()}
     for field in Shares._fields:
         of, uniform, ceiling = (getattr(mean[name], field) for name in ("leads", "uniform", "ceiling"))
@@ -96,6 +88,19 @@ def steered(corpus: Corpus, texts: int, prompts: int, k: int, seeds: int, worlds
         bar = {"ev": 0.98, "nmi_labels": 0.98, "nmi": 0.98, "rare": 1.0}.get(field)
         yield Row(f"{field}_leads_of_uniform", "    leads / uniform", of / uniform if uniform else float("inf"), bar)
         yield Row(f"{field}_leads_of_ceiling", "    leads / ceiling", of / ceiling if ceiling else float("inf"))
+
+
+def _compared(texts: int, prompts: int, k: int, seeds: int, corpus: Corpus, seed: int) -> dict[str, Shares]:
+    """In one world; the first ``seeds`` are clustered offline too."""
+    plants = load_setups()["sentences"].eight
+    world = SentencesWorld(seed, prompts, plants=plants, corpus=corpus)
+    drawn = world.draw(np.resize(np.arange(prompts), texts // 2), np.random.default_rng([seed, 3]))[0].ravel()
+    vectors = world.vectors(drawn)
+    whole = judged(vectors, offline(vectors, k)) if seed < seeds else None
+    everything = Everything(vectors, corpus.labels[drawn], whole)
+    rules: tuple[RuleName, ...] = ("uniform", "leads")
+    found = {str(rule): everything.shares(*_run(world, rule, seed, texts // 20, k)) for rule in rules}
+    return found | ({"ceiling": everything.shares(offline(vectors, k, seed=1))} if whole else {})
 
 
 def _run(world: SentencesWorld, rule: RuleName, seed: int, pairs: int, k: int) -> tuple[Floats, float]:
