@@ -25,7 +25,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from rich.console import Console
@@ -34,6 +33,7 @@ from rich.table import Table
 from contraflow.events import VerdictStatus
 from contraflow.validator.core import Step, Validator, ValidatorConfig
 from screen import screen
+from workers import workers
 from worlds.statements import ARMS, FALSE, Statements, StubJudge, WithoutPlacebo, judged, pair, word
 
 CHEAP, DEAR = 0.75, 0.90
@@ -168,7 +168,7 @@ class Summary:
 
 def summaries(kinds: Sequence[Kind], runs: int) -> list[Summary]:
     """Every kind, run with seeds from 0 on."""
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         started = [[pool.submit(run, kind, seed) for seed in range(runs)] for kind in kinds]
         return [Summary(kind, [one.result() for one in of]) for kind, of in zip(kinds, started, strict=True)]
 

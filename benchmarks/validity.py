@@ -16,7 +16,6 @@ import heapq
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from contraflow.events import Embedding, Origin, Regions, Request
 from contraflow.pairs import BLOCK, Pair
 from contraflow.sampler.pool import EndlessPool, Pool, ReplayPool
 from screen import screen
+from workers import workers
 from worlds.mixture import MixtureWorld, Plant, World
 from worlds.simulation import Settings, Simulation
 
@@ -316,7 +316,7 @@ def measure(chosen: Sequence[Case], console: Console) -> dict[str, float]:
         table.add_column(name, justify="right")
     table.add_column("")
     figures: dict[str, float] = {}
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         for case in chosen:
             claimed = sum(pool.map(case.claims, range(case.runs)))
             limit = most(case.runs)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from clusters.judging import Floats, Row, judged
 from clusters.onepass import learn
-from clusters.sharing import for_each
 from contraflow.clusterer.core import Clusterer, ClustererConfig
 from contraflow.clusterer.kmeans import OnlineKMeans
 from contraflow.events import Origin
 from contraflow.pairs import BLOCK, Pair
+from workers import for_each
 
 __all__ = ["births"]
 

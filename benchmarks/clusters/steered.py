@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from clusters.judging import Floats, Judged, Labels, Row, judged, offline
-from clusters.sharing import for_each
 from contraflow.events import Origin
 from contraflow.sampler.rules import RuleName
+from workers import for_each
 from worlds.corpus import Corpus
 from worlds.loading import load_setups
 from worlds.sentences import SentencesWorld

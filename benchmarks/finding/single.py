@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +14,7 @@ from rich.table import Table
 
 from contraflow.pairs import BLOCK
 from contraflow.sampler.rules import RuleName
+from workers import workers
 from worlds.loading import Bar, build, load_setups
 from worlds.mixture import Plant
 from worlds.simulation import Settings, Simulation
@@ -115,7 +114,7 @@ def measure(
         table.add_column(name, justify="right")
     figures: dict[str, float | None] = {}
     every: dict[RuleName, list[Outcome]] = {rule: [] for rule in rules}
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         for plant in chosen:
             outcomes = {rule: list(pool.map(partial(run, world, plant, rule), range(seeds))) for rule in rules}
             for rule, some in outcomes.items():

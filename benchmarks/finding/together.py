@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,7 @@ from contraflow.pairs import BLOCK
 from contraflow.report.palette import ARMS, GRID, INK
 from contraflow.sampler.rules import RuleName
 from finding.single import Median, Outcome, ratio
+from workers import workers
 from worlds.loading import build, load_setups
 from worlds.simulation import Simulation
 
@@ -82,7 +81,7 @@ def together(
 ) -> dict[str, float | None]:
     """Every rule; prints the table, draws the curves on a page, and returns the figures."""
     plants = len(load_setups()[world].eight)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         histories = {rule: list(pool.map(partial(run, world, rule), range(seeds))) for rule in rules}
     console.print(_table(histories, f"{plants} behaviours at once, {seeds} seeds"))
     longest = max(history.looked for some in histories.values() for history in some)
