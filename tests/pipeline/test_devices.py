@@ -173,6 +173,14 @@ def test_one_device_needs_no_process_of_its_own(tmp_path: Path) -> None:
     assert {device for _, device, _ in given(file, "base")} == {"auto"}
 
 
+def test_what_a_run_takes_is_measured_on_the_first_device_of_each_arm(tmp_path: Path) -> None:
+    file = write(tmp_path / "planned", {"base": {}, "tuned": {"devices": ["cuda:3", "cuda:4"]}})
+    result = CliRunner().invoke(main, ["plan", str(file), "--seconds", "0.2"])
+    assert result.exit_code == 0, result.output
+    assert {device for _, device, _ in given(file, "tuned")} == {"cuda:3"}
+    assert {device for _, device, _ in given(file, "base")} == {"auto"}
+
+
 def test_an_engine_that_would_not_know_its_device_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "deaf", {"base": {}, "tuned": {"devices": ["cuda:3"]}})
     (tmp_path / "deaf" / "deaf.py").write_text("def generate(prompts, arm):\n    return prompts\n")
