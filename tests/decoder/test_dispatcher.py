@@ -59,3 +59,23 @@ async def test_within_an_epoch_those_that_begin_alike_are_asked_together(continu
     with anyio.fail_after(5):
         await dispatcher.run()
     assert generator.asked == answered == expected
+
+
+@pytest.mark.parametrize("continuous", [True, False])
+async def test_a_generator_that_never_waits_leaves_the_others_their_turn(continuous: bool) -> None:
+    drain = Drain()
+    dispatcher = Dispatcher("a", OneByOne(continuous), drain, clock=None)
+    answers = 0
+
+    def ask_again(completion: Completion) -> None:
+        nonlocal answers
+        answers += 1
+        if answers < 100_000:  # one that gets no turn is then seen, and not waited for
+            dispatcher.submit(completion.request, None, ask_again)
+
+    dispatcher.submit(request(1, 1, "a"), None, ask_again)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(dispatcher.run)
+        await anyio.sleep(0.05)
+        drain.request("test")
+    assert 0 < answers < 50_000

@@ -10,6 +10,7 @@ from math import isqrt
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from contraflow.decoder.generator import Completion, Generator
 from contraflow.errors import ConfigurationError, GeneratorError
@@ -120,6 +121,9 @@ class Dispatcher:
             jobs.append(self._take())
         if jobs:
             await self._ask(jobs)
+            await (
+                anyio.lowlevel.checkpoint()
+            )  # a generator of somebody's own may never wait, and others want their turn
 
     async def _ask_as_they_come(self) -> None:
         died: list[Exception] = []
