@@ -107,6 +107,18 @@ def test_a_kill_while_the_folder_is_made_does_not_block_the_experiment(
     assert contraflow.run(experiment(budget=SHORT), runs=runs).folder.run == "small-1"
 
 
+def test_a_folder_that_cannot_be_written_is_told_with_what_to_do(experiment: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(RunConflict, match=r"small-1 could not be written \(Not a directory\)\. Make room .* --runs"):
+        contraflow.run(experiment(), runs=tmp_path / "file" / "runs")
+
+
+def test_a_journal_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "journal.jsonl").mkdir()
+    RunFolder(tmp_path).note("stopped", why="the disk is full")
+    assert "the journal in" in caplog.text
+
+
 def test_a_folder_that_was_never_finished_making_is_no_run(experiment: Make, runs: Path) -> None:
     folder = contraflow.run(experiment(budget=SHORT), runs=runs).folder
     folder.path.rename(runs / ".small-1.0123")

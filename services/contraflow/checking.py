@@ -77,7 +77,8 @@ def check_run(results: Results, vectors: Sequence[tuple[str, str, int, bytes]]) 
     :raises TooEarly: if the run has clustered fewer than 100 texts, or has one cluster.
     :raises ConfigurationError: if scikit-learn is not installed.
     """
-    labels = np.array([results.heirs.get(cluster, cluster) for _, _, cluster, _ in vectors], np.int64)
+    heirs = results.heirs
+    labels = np.array([heirs.get(cluster, cluster) for _, _, cluster, _ in vectors], np.int64)
     if len(vectors) < FEWEST or len(np.unique(labels)) < 2:
         raise TooEarly(
             f"{results.folder.run} has {len(vectors)} texts in {len(np.unique(labels))} clusters; a check needs at least "

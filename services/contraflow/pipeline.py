@@ -25,7 +25,7 @@ from contraflow.embedder import encoder as encoders
 from contraflow.embedder.batcher import Batcher, open_batcher
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.metered import metered
-from contraflow.embedder.neighbours import nearest_prompts
+from contraflow.embedder.neighbours import MOST_PROMPTS, nearest_prompts
 from contraflow.embedder.service import EmbedderService
 from contraflow.experiment import Arm, Experiment
 from contraflow.log.metered import MeteredLog
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Ring", "decoder_of", "open_ring", "pinned", "processes_of", "services_of"]
 
 _DECODER = "decoder of "
+_PIECE = 2048
+"""Prompts that are embedded at once."""
 _CRITERIA = ("unseen", "completeness", "stability", "decided")
 
 
@@ -137,14 +139,19 @@ class Ring:
         return self._encoding
 
     async def _sample(self) -> None:
-        await self._sampler(await self._neighbours()).run()
+        neighbours = await self.drain.unless(self._neighbours())
+        if neighbours is not None:
+            await self._sampler(neighbours).run()
 
     async def _neighbours(self) -> Neighbours:
         prompts = self._asked.prompts
-        if self.resolved.experiment.sampling.rule == "uniform" or len(prompts) < 2:
+        if self.resolved.experiment.sampling.rule == "uniform" or not 2 <= len(prompts) <= MOST_PROMPTS:
             return Neighbours.none(len(prompts))
-        embedded = await self._encodes.batcher.embed([prompt.text for prompt in prompts])
-        return Neighbours(*await anyio.to_thread.run_sync(nearest_prompts, embedded.vectors))
+        # in pieces: what a thread has begun is waited for, also by Ctrl-C
+        pieces = [prompts[start : start + _PIECE] for start in range(0, len(prompts), _PIECE)]
+        vectors = [await self._vectors([prompt.text for prompt in piece]) for piece in pieces]
+        together = np.concatenate(vectors)
+        return Neighbours(*await anyio.to_thread.run_sync(nearest_prompts, together, abandon_on_cancel=True))
 
     def _sampler(self, neighbours: Neighbours) -> SamplerService:
         experiment, resolved = self.resolved.experiment, self.resolved

@@ -131,8 +131,8 @@ class Results:
     def heirs(self) -> dict[int, int]:
         """By the id of each cluster that was merged into another, the id under which its texts are now."""
         into = {c.cluster_id: c.merged_into for c in self.clusters if c.merged_into is not None}
-        for _ in into:  # the longest chain
-            into = {cluster: into.get(heir, heir) for cluster, heir in into.items()}
+        while (further := {cluster: into.get(heir, heir) for cluster, heir in into.items()}) != into:
+            into = further
         return into
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import platform
 import re
@@ -22,6 +23,8 @@ from contraflow.configuration import Resolved, difference, resumed
 from contraflow.errors import FormatTooNew, RunConflict
 
 __all__ = ["RUNS", "RunFolder", "join_run", "list_runs", "open_or_create", "open_run", "replacing", "write_atomically"]
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 RUNS = Path("runs")
@@ -116,8 +119,11 @@ class RunFolder:
     def note(self, event: str, **details: Any) -> None:
         """Append a line to the run's journal."""
         line = {"time": round(time.time(), 3), "event": event, **details}
-        with (self.path / "journal.jsonl").open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(line) + "\n")
+        try:
+            with (self.path / "journal.jsonl").open("a", encoding="utf-8") as journal:
+                journal.write(json.dumps(line) + "\n")
+        except OSError as error:  # raised, it would hide what stopped the run, such as a full disk
+            logger.warning("the journal in %s could not be written: %s", self.path, error.strerror)
 
     def journal(self) -> list[dict[str, Any]]:
         """Every line of the journal; one cut short by a crash is left out."""
@@ -243,9 +249,16 @@ def join_run(root: Path, run: str, resolved: Resolved, asked: str) -> tuple[RunF
 def _create(path: Path, resolved: Resolved, asked: str) -> RunFolder:
     """A new run's folder; it appears with its configuration in it, whenever the process is killed."""
     making = RunFolder(path.with_name(f".{path.name}.{uuid4().hex}"))
-    making.path.mkdir(parents=True)
-    making.keep(resolved, asked)
-    (making.path / "id").write_text(uuid4().hex, encoding="utf-8")
+    try:
+        making.path.mkdir(parents=True)
+        making.keep(resolved, asked)
+        (making.path / "id").write_text(uuid4().hex, encoding="utf-8")
+    except OSError as error:
+        shutil.rmtree(making.path, ignore_errors=True)
+        raise RunConflict(
+            f"{path} could not be written ({error.strerror}). Make room or get the right to write there, or name another folder "
+            "with --runs."
+        ) from None
     try:
         return RunFolder(making.path.rename(path))
     except OSError as error:

@@ -10,6 +10,7 @@ import pytest
 from contraflow.decoder.dispatcher import Dispatcher
 from contraflow.decoder.generator import Completion
 from contraflow.events import Message, Origin, Request
+from contraflow.runtime.clock import Clock
 from contraflow.runtime.drain import Drain
 
 
@@ -79,3 +80,19 @@ async def test_a_generator_that_never_waits_leaves_the_others_their_turn(continu
         await anyio.sleep(0.05)
         drain.request("test")
     assert 0 < answers < 50_000
+
+
+async def test_an_answer_that_cannot_be_told_of_is_asked_again_and_then_fails_and_is_not_lost() -> None:
+    drain, told = Drain(), []
+    dispatcher = Dispatcher("a", OneByOne(continuous=False), drain, clock=Clock(sleep=anyio.sleep))
+
+    def finish(completion: Completion) -> None:
+        if completion.error is None:
+            raise AttributeError("no text")
+        told.append(completion.error)
+        drain.request("test")
+
+    dispatcher.submit(request(1, 1, "a"), None, finish)
+    with anyio.fail_after(10):
+        await dispatcher.run()
+    assert told == ["the engine died: AttributeError('no text')"]

@@ -152,6 +152,22 @@ def test_about_a_third_of_the_prompts_is_held_out_by_hash_and_none_at_zero(tmp_p
     assert not none.held_out.any()
 
 
+def test_of_prompts_that_would_all_be_held_out_none_is(tmp_path: Path) -> None:
+    def held_out(*prompts: str) -> list[bool]:
+        rows = [
+            {"prompt": p, "model": arm, "answer": f"{arm} {i}"}
+            for p in prompts
+            for arm in ("base", "tuned")
+            for i in range(9)
+        ]
+        (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        replay = Replay(path="t.jsonl", arm="model", text="answer")
+        return ReplayTexts.load(replay, ("base", "tuned"), tmp_path).held_out.tolist()
+
+    assert held_out("Tell me a joke.", "Write a story.") == [True, False]
+    assert held_out("Tell me a joke.") == [False]
+
+
 def test_prompts_that_an_arm_never_answered_are_left_out_and_counted(tmp_path: Path) -> None:
     rows = [*ROWS, {"prompt": "lonely", "model": "base", "answer": "x", "topic": "t0"}]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -206,6 +222,18 @@ def few(prompts):
 
 def wrong(prompts):
     return [len(p) for p in prompts]
+
+async def silent(requests):
+    from contraflow.decoder.generator import Completion
+    for request in requests:
+        yield Completion(request, None, "stop")
+
+async def bare(requests):
+    for request in requests:
+        yield "an answer"
+
+async def at_once(prompts):
+    return list(prompts)
 
 def told(prompts, settings):
     return [f"{settings['model']} {settings['max_tokens']} {settings['sampling']['temperature']}" for p in prompts]
@@ -278,12 +306,19 @@ async def test_where_a_function_raises_only_what_fails_fails(tmp_path: Path) -> 
         ("nothing", "returned nothing for 20 prompts"),
         ("few", "returned 19 texts for 20 prompts"),
         ("wrong", "returned int instead of a text"),
+        ("silent", "yielded NoneType instead of a text"),
+        ("bare", "yielded str instead of a Completion"),
     ],
 )
 async def test_answers_that_are_none_are_errors_with_a_reason(tmp_path: Path, function: str, said: str) -> None:
     completed = await answers(own(tmp_path, function), REQUESTS)
     assert len(completed) == 20
     assert all(said in (c.error or "") for c in completed)
+
+
+async def test_an_async_function_that_yields_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"at_once is async and returns .* Take async away"):
+        await answers(own(tmp_path, "at_once"), REQUESTS)
 
 
 @pytest.mark.parametrize("function", ["gone", "not_a_function"])

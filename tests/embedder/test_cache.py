@@ -190,3 +190,18 @@ def test_a_map_that_grows_again_and_again_under_a_reader_is_followed() -> None:
 
     assert begin(Growing(), write=False) == "transaction"
     assert Growing.sizes == [0, 0, 0]
+
+
+def test_a_vector_that_is_no_number_is_refused_and_not_kept(tmp_path: Path) -> None:
+    class Torn(Counting):
+        def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+            vectors, cut = super().encode(texts)
+            vectors[[text == "torn" for text in texts]] = np.nan
+            return vectors, cut
+
+    with EmbeddingCache(Torn(), tmp_path) as cache:
+        with pytest.raises(ValueError, match=r"no number .* of 'torn'"):
+            cache.embed(["whole", "torn"])
+        assert np.isfinite(cache.get_embeddings(["whole"])).all()
+        with pytest.raises(ValueError, match="no number"):
+            cache.embed(["torn"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import pytest
 
 from contraflow.events import Assignment, Control, ControlAction, Origin, Placement, Regions, Text, decode, text_id
 from contraflow.log.embedded import EmbeddedLog
@@ -12,7 +13,7 @@ from contraflow.log.protocol import Outgoing
 from contraflow.results import read_topic
 from contraflow.runtime.drain import Drain
 from contraflow.topics import specs
-from contraflow.validator.core import ValidatorConfig
+from contraflow.validator.core import Validator, ValidatorConfig
 from contraflow.validator.judges import KeywordJudge
 from contraflow.validator.service import ValidatorService
 from contraflow.wire import ARM, Wire, failed_text, partition_of
@@ -72,6 +73,31 @@ async def test_a_text_that_cannot_be_read_is_passed_over_and_the_run_comes_to_it
                     await anyio.sleep(0.02)
                 drain.request("test")
     assert decode(said[-1].value or b"", Control).action is ControlAction.DONE
+
+
+async def test_a_judge_that_takes_its_time_holds_a_drain_up_no_longer_than_its_grace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = anyio.Event()
+
+    async def advance(*_: object) -> None:
+        began.set()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(Validator, "advance", advance)
+    regions = Regions(epoch=1, after_seq=8, pairs=8, arms={}, warm=False, clusters=1, births=0, criteria={})
+    async with await EmbeddedLog.open(tmp_path / "log") as log:
+        await log.create_topics(specs("x-1", WIRE.partitions))
+        await log.append([text(seq, arm) for seq in range(1, 9) for arm in ARMS])
+        await log.append([*(assignment(seq) for seq in range(1, 9)), WIRE.out("regions", "1", regions)])
+        drain = Drain(grace=0.2)
+        service = ValidatorService(log, WIRE, ValidatorConfig(ARMS, "base"), [KeywordJudge()], drain)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(service.run)
+                await began.wait()
+                drain.request("test")
+        assert not await read_topic(log, WIRE, "control")
 
 
 def test_what_stands_for_a_text_that_cannot_be_read_names_its_request_and_arm() -> None:

@@ -172,10 +172,11 @@ class Dispatcher:
             job = left.pop(completion.request.request_id, None)
             if job is None:
                 continue  # answered twice: the first answer stays
-            self._ended(job)
             if completion.error is None:
-                job.finish(completion)
+                job.finish(completion)  # first: what cannot be told of is not answered
+                self._ended(job)
             else:
+                self._ended(job)
                 self._retry(job, completion.error)
         for job in left.values():
             self._ended(job)

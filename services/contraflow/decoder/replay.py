@@ -31,8 +31,9 @@ class ReplayTexts:
     """Stored texts by prompt, arm and draw. Several texts of a prompt pair by their order within the arm.
 
     ``prompts`` in order of first appearance, each with the number of complete pairs; ``held_out`` (prompts,) which are
-    kept for confirmation, by a hash of the prompt; ``unpaired`` how many texts of each arm found no partner. Where all
-    pairs of a prompt are alike (greedy decoding) they are one draw: the same coin is not counted twice.
+    kept for confirmation, by a hash of the prompt (none where that would be all); ``unpaired`` how many texts of each arm
+    found no partner. Where all pairs of a prompt are alike (greedy decoding) they are one draw: the same coin is not
+    counted twice.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class ReplayTexts:
         self._texts = pa.array(texts, pa.large_string())
         self._index = {prompt.prompt_id: i for i, prompt in enumerate(self.prompts)}
         self.held_out: NDArray[np.bool_] = np.array([_uniform(p.text) < share for p in self.prompts], np.bool_)
+        if self.held_out.all():  # of one prompt or two; there would be nothing left to find anything in
+            self.held_out[:] = False
 
     @property
     def digest(self) -> str:

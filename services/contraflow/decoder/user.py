@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
@@ -55,6 +56,11 @@ class UserGenerator:
         :raises ConfigurationError: if there is no such module or function, or what the arm declares would not reach it.
         """
         function = find(self._name, self._base_dir, "generator.backend")
+        if inspect.iscoroutinefunction(function):
+            raise ConfigurationError(
+                f"generator.backend: {self._name} is async and returns its answers at once. Take async away, and it gets a "
+                "thread; or let it yield a Completion for each request as it comes"
+            )
         takes = list(inspect.signature(function).parameters)
         self._turns = takes[:1] == ["conversations"]
         if "settings" in takes:
@@ -101,8 +107,11 @@ class UserGenerator:
         left = {request.request_id: request for request in requests}
         try:
             async for completion in self._function(requests):
+                if not isinstance(completion, Completion):
+                    raise TypeError(f"yielded {type(completion).__name__} instead of a Completion")
                 left.pop(completion.request.request_id, None)
-                yield completion
+                yield self._of_text(completion)
+                await anyio.lowlevel.checkpoint()  # it may never wait, and a batch of it may take long
         except Exception as error:
             if len(requests) == 1:
                 yield Completion(requests[0], "", "error", error=f"{self._name} raised {error!r}")
@@ -110,6 +119,13 @@ class UserGenerator:
             for request in left.values():
                 async for completion in self._stream([request]):
                     yield completion
+
+    def _of_text(self, completion: Completion) -> Completion:
+        text: object = completion.text
+        if isinstance(text, str):
+            return completion
+        said = f"{self._name} yielded {type(text).__name__} instead of a text"
+        return Completion(completion.request, "", "error", error=said)
 
     def _batch(self, requests: Sequence[Request]) -> list[Completion]:
         assert self._function is not None

@@ -153,6 +153,9 @@ class EmbeddingCache:
 
     def _encode(self, missing: dict[bytes, str]) -> dict[bytes, tuple[NDArray[np.float32], bool]]:
         vectors, truncated = self._encoder.encode(list(missing.values()))
+        if not (finite := np.isfinite(vectors).all(axis=1)).all():  # one would take every text into its cluster
+            text = list(missing.values())[int(np.argmin(finite))]
+            raise ValueError(f"the encoder gave no number for a part of the vector of {text[:80]!r}")
         self.statistics.encoded += len(missing)
         fresh = {key: (vectors[i], bool(truncated[i])) for i, key in enumerate(missing)}
         with self._in_words():

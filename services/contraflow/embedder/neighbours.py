@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["nearest_prompts"]
+__all__ = ["MOST_PROMPTS", "nearest_prompts"]
+
+MOST_PROMPTS = 32_768
+"""Prompts beyond which neighbours are not worth their time, which grows with the square: half a minute for so many."""
 
 _ROWS = 1024
 

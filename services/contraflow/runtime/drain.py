@@ -8,6 +8,7 @@ from typing import TypeVar
 import anyio
 
 from contraflow.log.protocol import Reader, Record
+from contraflow.runtime.beside import beside
 
 __all__ = ["IDLE", "Drain"]
 
@@ -55,6 +56,20 @@ class Drain:
                 result = await something
             finally:
                 self._waits.discard(wait)
+        return result
+
+    async def within_grace(self, something: Awaitable[T]) -> T | None:
+        """What ``something`` gives; None if it has not ended when draining was requested ``grace`` seconds ago."""
+        result: T | None = None
+        with anyio.CancelScope() as scope:
+
+            async def bound() -> None:
+                await self.wait()
+                await anyio.sleep(self.grace)
+                scope.cancel()
+
+            async with beside(bound):
+                result = await something
         return result
 
     async def fetch(self, reader: Reader, most: int, wait: float = IDLE) -> list[Record]:

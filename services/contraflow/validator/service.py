@@ -120,13 +120,18 @@ class ValidatorService:
                 return
             self._regions.pop(0)
             if regions.after_seq > self._validator.processed:
-                await self._commit(await self._validator.advance(pairs, regions), regions.after_seq)
+                step = await self._drain.within_grace(self._validator.advance(pairs, regions))
+                if step is None:  # what was answered is kept by the judges, and the same command goes on
+                    return
+                await self._commit(step, regions.after_seq)
             if regions.final:
                 await self._finish(regions.after_seq)
 
     async def _finish(self, last: int) -> None:
         """Write the last verdicts, and ``done`` unless statements wait for a judge: then the same command goes on."""
-        step = await self._validator.finish()
+        step = await self._drain.within_grace(self._validator.finish())
+        if step is None:
+            return
         if step.waits:
             await self._commit(step, last)
             raise JudgeAway(f"{step.waits}. All that was judged is kept; run the same command again to go on")

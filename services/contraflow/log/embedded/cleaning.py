@@ -76,14 +76,18 @@ def _expire(
     now: float,
 ) -> int:
     age, size = limits
+    if age is None and size is None:
+        return 0
     base, top = partition << OFFSET_BITS, (partition + 1) << OFFSET_BITS
     rows = connection.execute(
         "SELECT id, timestamp, length(value) + length(key) FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
         (base | first, base | safe, _AT_ONCE),
     ).fetchall()
-    (kept,) = connection.execute(
-        "SELECT coalesce(sum(length(value) + length(key)), 0) FROM records WHERE id >= ? AND id < ?", (base, top)
-    ).fetchone()
+    kept = 0
+    if size is not None:  # which reads all that there is
+        (kept,) = connection.execute(
+            "SELECT coalesce(sum(length(value) + length(key)), 0) FROM records WHERE id >= ? AND id < ?", (base, top)
+        ).fetchone()
     last = None
     for record, timestamp, length in rows:
         too_old = age is not None and timestamp < (now - age) * 1000
