@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Any, cast
 
 import anyio
@@ -115,8 +116,10 @@ def test_a_consumer_that_hangs_at_every_event_stops() -> None:
         replay(hangs, SAID)
 
 
-@pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_function_that_blocks_its_thread_stops_the_consumer_and_is_left_behind(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["plain", "async", "deaf"])
+def test_a_function_that_blocks_its_thread_or_goes_on_though_it_was_cancelled_stops_the_consumer_and_is_left_behind(
+    kind: str,
+) -> None:
     free = threading.Event()
 
     def block(texts: list[Text]) -> None:
@@ -125,7 +128,13 @@ def test_a_function_that_blocks_its_thread_stops_the_consumer_and_is_left_behind
     async def block_all_the_same(texts: list[Text]) -> None:
         block(texts)
 
-    blocks: Any = consumer(topic="texts", limit=0.3, name="blocks")(block if kind == "plain" else block_all_the_same)
+    async def go_on(texts: list[Text]) -> None:
+        while not free.is_set():
+            with suppress(BaseException):
+                await anyio.sleep(0.05)
+
+    function = {"plain": block, "async": block_all_the_same, "deaf": go_on}[kind]
+    blocks: Any = consumer(topic="texts", limit=0.3, name="blocks")(function)
     started = time.monotonic()
     with pytest.raises(
         ConsumerError, match=r"consumer blocks blocks: .* 0.3 seconds. Nothing was committed of its 20 events"

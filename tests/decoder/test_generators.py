@@ -162,7 +162,7 @@ def test_of_prompts_that_would_all_be_held_out_none_is(tmp_path: Path) -> None:
         ]
         (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
         replay = Replay(path="t.jsonl", arm="model", text="answer")
-        return ReplayTexts.load(replay, ("base", "tuned"), tmp_path).held_out.tolist()
+        return [bool(held) for held in ReplayTexts.load(replay, ("base", "tuned"), tmp_path).held_out]
 
     assert held_out("Tell me a joke.", "Write a story.") == [True, False]
     assert held_out("Tell me a joke.") == [False]

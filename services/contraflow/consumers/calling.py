@@ -48,19 +48,24 @@ class Caller:
         """What the function returns, or raises.
 
         :raises TookTooLong: if it was cancelled at its limit.
-        :raises ConsumerError: if it can not be cancelled: it blocks its thread, and nothing more can be called.
+        :raises ConsumerError: if it can not be cancelled: it blocks its thread, and nothing more can be called, or it goes on
+            all the same.
         """
-        answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(argument), self._loop))
-        silent = 0.0  # by looks, and not by the clock: a process that was frozen has not hung
+        begun = threading.Event()
+        answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(argument, begun), self._loop))
+        silent = waited = 0.0  # by looks, and not by the clock: a process that was frozen has not hung
+        limit = self._consumer.limit
         try:
             while not answer.done():
                 before = self._beats
                 self._loop.call_soon_threadsafe(self._beat)
                 await asyncio.wait([answer], timeout=_LOOK)
                 silent = silent + _LOOK if self._beats == before else 0.0
-                if not answer.done() and silent > self._consumer.limit:
+                waited += _LOOK if begun.is_set() else 0.0
+                # an async one was cancelled at its limit, and had as long again to clean up
+                if not answer.done() and (silent > limit or waited > 2 * limit + _GRACE):
                     raise ConsumerError(
-                        f"consumer {self._consumer.name} blocks: it has not returned for {self._consumer.limit:g} seconds"
+                        f"consumer {self._consumer.name} blocks: it has not returned for {limit:g} seconds"
                     )
             return answer.result()
         finally:
@@ -69,7 +74,8 @@ class Caller:
     def _beat(self) -> None:
         self._beats += 1
 
-    async def _call(self, argument: Any) -> Any:
+    async def _call(self, argument: Any, begun: threading.Event) -> Any:
+        begun.set()
         limit = self._consumer.limit
         try:
             async with asyncio.timeout(limit) as deadline:
