@@ -10,22 +10,17 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
-import anyio.to_thread
-
 from contraflow.consumers.declaring import Consumer
 from contraflow.errors import ConsumerError
+from contraflow.runtime.own_loop import GRACE, OwnLoop
 
 __all__ = ["Caller", "TookTooLong", "open_caller"]
 
 _LOOK = 0.5
 """Seconds between looks at whether the thread still answers."""
-_GRACE = 2.0
-"""Seconds that a cancelled function has to clean up at the end."""
 
 
 class TookTooLong(Exception):
@@ -37,12 +32,7 @@ class Caller:
 
     def __init__(self, consumer: Consumer[Any, Any]) -> None:
         self._consumer = consumer
-        self._beats = 0
-        ready: Future[asyncio.AbstractEventLoop] = Future()
-        # a daemon: a function that hangs for ever must not keep the process from ending
-        self._thread = threading.Thread(target=_serve, args=(ready,), name=f"consumer {consumer.name}", daemon=True)
-        self._thread.start()
-        self._loop = ready.result()
+        self._loop = OwnLoop(f"consumer {consumer.name}")
 
     async def call(self, argument: Any) -> Any:
         """What the function returns, or raises.
@@ -52,27 +42,24 @@ class Caller:
             all the same.
         """
         begun = threading.Event()
-        answer = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(argument, begun), self._loop))
+        answer = self._loop.start(self._call(argument, begun))
         silent = waited = 0.0  # by looks, and not by the clock: a process that was frozen has not hung
         limit = self._consumer.limit
         try:
             while not answer.done():
-                before = self._beats
-                self._loop.call_soon_threadsafe(self._beat)
+                before = self._loop.beats
+                self._loop.beat()
                 await asyncio.wait([answer], timeout=_LOOK)
-                silent = silent + _LOOK if self._beats == before else 0.0
+                silent = silent + _LOOK if self._loop.beats == before else 0.0
                 waited += _LOOK if begun.is_set() else 0.0
                 # an async one was cancelled at its limit, and had as long again to clean up
-                if not answer.done() and (silent > limit or waited > 2 * limit + _GRACE):
+                if not answer.done() and (silent > limit or waited > 2 * limit + GRACE):
                     raise ConsumerError(
                         f"consumer {self._consumer.name} blocks: it has not returned for {limit:g} seconds"
                     )
             return answer.result()
         finally:
             answer.cancel()
-
-    def _beat(self) -> None:
-        self._beats += 1
 
     async def _call(self, argument: Any, begun: threading.Event) -> Any:
         begun.set()
@@ -93,16 +80,7 @@ class Caller:
 
     async def close(self) -> None:
         """End the thread, unless it hangs."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._thread.join, _GRACE)
-
-
-def _serve(ready: Future[asyncio.AbstractEventLoop]) -> None:
-    with asyncio.Runner() as runner:  # at its end it cancels what still runs
-        loop = runner.get_loop()
-        ready.set_result(loop)
-        loop.run_forever()
+        await self._loop.close()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from contraflow.decoder.user import find
 from contraflow.errors import ConfigurationError
 from contraflow.llm.failures import said
 from contraflow.llm.provider import Prompt, ProviderError, Reply, Transient
+from contraflow.runtime.own_loop import OwnLoop
 
 __all__ = ["UserProvider"]
 
@@ -28,6 +29,7 @@ class UserProvider:
     def __init__(self, name: str, base_dir: Path = Path(), field: str = "validation.tiers") -> None:
         self.host = name
         self._function = find(name, base_dir, field)
+        self._loop: OwnLoop | None = None
         self._async = any(map(inspect.iscoroutinefunction, (self._function, type(self._function).__call__)))
 
     async def ask(self, prompt: Prompt, model: str, max_tokens: int) -> Reply:
@@ -35,7 +37,7 @@ class UserProvider:
         asked = (prompt.system, prompt.user, dict(prompt.schema), model)
         try:
             if self._async:
-                reply: Any = await self._function(*asked)
+                reply: Any = await self._apart(asked)
             else:
                 reply = await anyio.to_thread.run_sync(self._function, *asked, abandon_on_cancel=True)
         except ProviderError:
@@ -48,5 +50,16 @@ class UserProvider:
             raise ConfigurationError(f"{self.host} returned {type(reply).__name__} instead of a text or a Reply")
         return reply
 
+    async def _apart(self, asked: tuple[Any, ...]) -> Any:
+        """On a loop of its own: one that is async and blocks all the same takes nothing from the run, nor its limits."""
+        self._loop = self._loop or OwnLoop(self.host)
+        answer = self._loop.start(self._function(*asked))
+        try:
+            return await answer
+        finally:
+            answer.cancel()
+
     async def close(self) -> None:
-        """Nothing is held."""
+        """End its thread, if it has one."""
+        if self._loop is not None:
+            await self._loop.close()

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from contraflow.errors import BudgetSpent, ConfigurationError, LogError, Provide
 from contraflow.llm.ledger import Ledger
 from contraflow.llm.provider import Prompt, Refused, Reply, Transient
 from contraflow.llm.store import Store
+from contraflow.runtime.beside import beside
 from contraflow.validator.judges import open_judges
 from contraflow.validator.llm import LLMJudge
 from contraflow.validator.types import Answer, Judge, Statement
@@ -127,6 +129,24 @@ async def test_a_plain_function_judges_in_a_thread_and_a_text_of_unknown_length_
         (entry,) = ledger.entries()
         assert (answer.choice, entry.price, entry.prompt_tokens) == ("second", entry.most, None)
         assert answer.price * 1e12 == pytest.approx(entry.most)
+
+
+async def test_an_async_function_that_blocks_all_the_same_takes_no_time_from_the_run(opens: Opens) -> None:
+    ticks = 0
+
+    async def ask(system: str, user: str, schema: dict[str, Any], model: str) -> str:
+        time.sleep(0.5)  # noqa: ASYNC251 - the usual mistake
+        return SECOND
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.02)
+            ticks += 1
+
+    async with opens(ask) as (judge, _), beside(tick):
+        assert (await judge.judge(PIRATE, "arr", "hello")).choice == "second"
+    assert ticks > 10
 
 
 async def test_a_function_that_returns_something_else_is_told_so(opens: Opens) -> None:
