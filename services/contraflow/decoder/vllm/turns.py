@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import anyio.to_thread
@@ -38,8 +38,9 @@ async def in_turn() -> AsyncIterator[None]:
             await anyio.sleep(_EVERY)
         try:
             yield
-        finally:  # not by closing alone: an engine that was forked has the file too
-            fcntl.flock(lock, fcntl.LOCK_UN)
+        finally:
+            with suppress(OSError):  # where there are no locks
+                fcntl.flock(lock, fcntl.LOCK_UN)  # not by closing alone: an engine that was forked has the file too
 
 
 def _taken(lock: int) -> bool:
