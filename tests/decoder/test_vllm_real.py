@@ -168,7 +168,7 @@ def engines(pid: int) -> list[Any]:
     return [child for child in psutil.Process(pid).children() if "EngineCore" in child.name()]
 
 
-@pytest.mark.parametrize(("seed", "rank"), [(0, 4), (1, 16), (2, 64), (3, 128)])
+@pytest.mark.parametrize(("seed", "rank"), [(0, 4), (1, 16), (2, 64)])
 def test_an_arm_that_is_slower_by_an_adapter_of_no_effect_claims_nothing(
     tmp_path: Path, seed: int, rank: int, evidence: Callable[[str, str], None]
 ) -> None:
@@ -184,7 +184,7 @@ def test_an_arm_that_is_slower_by_an_adapter_of_no_effect_claims_nothing(
     slower = seconds_a_token(texts, "same") / seconds_a_token(texts, "base")
     evidence(f"an adapter of rank {rank}: {slower:.1f} x the seconds a token, {len(results.findings)} claims", "0")
     assert slower > 1.2
-    assert not results.findings, "four runs at alpha .05"
+    assert not results.findings, "three runs at alpha .05"
 
 
 def seconds_a_token(texts: Sequence[Text], arm: str) -> float:
