@@ -203,29 +203,18 @@ async def test_an_engine_that_dies_now_and_then_is_started_again_and_nothing_is_
     assert not [t for t in found if t.error]
 
 
-async def test_an_engine_that_is_interrupted_while_it_starts_is_no_failure_of_a_run_that_drains(
-    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("interrupted", [True, False])
+async def test_an_engine_that_is_interrupted_or_waits_while_it_starts_is_neither_waited_for_nor_a_failure_of_a_drain(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch, interrupted: bool
 ) -> None:
     drain, model = Drain(), Model()
 
-    async def start() -> None:
-        await drain.wait()
+    async def fail() -> None:
+        with anyio.CancelScope(shield=True):  # as a thread, which is waited for
+            await drain.wait()
         raise GeneratorError("Ctrl-C has reached its process")
 
-    monkeypatch.setattr(model, "start", start)
-    with anyio.fail_after(15):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(Decoder(log, WIRE, "tuned", model, drain).run)
-            await anyio.sleep(0.05)
-            drain.request("SIGINT")
-    assert not await texts(log)
-
-
-async def test_an_engine_that_waits_to_start_is_not_waited_for_by_a_run_that_drains(
-    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drain, model = Drain(), Model()
-    monkeypatch.setattr(model, "start", anyio.sleep_forever)
+    monkeypatch.setattr(model, "start", fail if interrupted else anyio.sleep_forever)
     with anyio.fail_after(15):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(Decoder(log, WIRE, "tuned", model, drain).run)

@@ -121,9 +121,8 @@ class Dispatcher:
             jobs.append(self._take())
         if jobs:
             await self._ask(jobs)
-            await (
-                anyio.lowlevel.checkpoint()
-            )  # a generator of somebody's own may never wait, and others want their turn
+            # a generator may never wait, and others want their turn
+            await anyio.lowlevel.checkpoint()
 
     async def _ask_as_they_come(self) -> None:
         died: list[Exception] = []

@@ -122,10 +122,11 @@ class UserGenerator:
 
     def _of_text(self, completion: Completion) -> Completion:
         text: object = completion.text
-        if isinstance(text, str):
-            return completion
-        said = f"{self._name} yielded {type(text).__name__} instead of a text"
-        return Completion(completion.request, "", "error", error=said)
+        return completion if isinstance(text, str) else self._no_text(completion.request, "yielded", text)
+
+    def _no_text(self, request: Request, did: str, what: object) -> Completion:
+        said = f"{self._name} {did} {type(what).__name__} instead of a text"
+        return Completion(request, "", "error", error=said)
 
     def _batch(self, requests: Sequence[Request]) -> list[Completion]:
         assert self._function is not None
@@ -154,9 +155,7 @@ class UserGenerator:
 
     def _completion(self, request: Request, text: Any) -> Completion:
         if not isinstance(text, str):
-            return Completion(
-                request, "", "error", error=f"{self._name} returned {type(text).__name__} instead of a text"
-            )
+            return self._no_text(request, "returned", text)
         kept, _ = without_stop(text, self._section.stop)
         thinking, answer = thinking_apart(kept, self._section.thinking)
         return Completion(request, answer, "stop", 0, len(text.split()), thinking=thinking)

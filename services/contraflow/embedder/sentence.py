@@ -46,9 +46,12 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(n, dim) unit rows, sorted by length inside, and which texts were cut."""
-        self._model.to(self._device)
         vectors = self._model.encode(
-            list(texts), batch_size=self._batch, normalize_embeddings=True, show_progress_bar=False
+            list(texts),
+            batch_size=self._batch,
+            device=self._device,
+            normalize_embeddings=True,
+            show_progress_bar=False,
         )
         vectors = np.asarray(vectors, np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -53,11 +53,7 @@ class UserProvider:
     async def _apart(self, asked: tuple[Any, ...]) -> Any:
         """On a loop of its own: one that is async and blocks all the same takes nothing from the run, nor its limits."""
         self._loop = self._loop or OwnLoop(self.host)
-        answer = self._loop.start(self._function(*asked))
-        try:
-            return await answer
-        finally:
-            answer.cancel()
+        return await self._loop.start(self._function(*asked))
 
     async def close(self) -> None:
         """End its thread, if it has one."""

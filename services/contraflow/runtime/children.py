@@ -42,9 +42,9 @@ def child(command: Sequence[str], log: Path, drain: Drain) -> Service:
             )
             code = await _attend(process, drain)
         if code == HOPELESS:
-            raise ConfigurationError(f"{_last_words(log)} (see {log})")
+            raise ConfigurationError(_last_words(log))
         if code and not drain.requested:
-            raise ServiceDied(f"its process ended with {_how(code)}: {_last_words(log)} (see {log})")
+            raise ServiceDied(f"its process ended with {_how(code)}: {_last_words(log)}")
 
     return run
 
@@ -70,7 +70,8 @@ def _how(code: int) -> str:
 
 
 def _last_words(log: Path) -> str:
-    """The error that a process ended with, however many lines it has; else its last line."""
+    """The error that a process ended with, however many lines it has, else its last line; and where the rest stands."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing was said"]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    return "\n".join(lines[errors[-1] if errors else -1 :]).removeprefix("error: ")
+    said = "\n".join(lines[errors[-1] if errors else -1 :]).removeprefix("error: ")
+    return f"{said} (see {log})"
