@@ -99,32 +99,71 @@ async def test_what_another_process_has_committed_is_found_at_once_however_short
         await reader.close()
 
 
-async def test_a_reader_looks_again_only_when_something_was_written_or_its_wait_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks, read = 0, EmbeddedReader._read
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[EmbeddedReader]:
+    """The reader of every look at the file, in turn."""
+    seen: list[EmbeddedReader] = []
+    read = EmbeddedReader._read
 
     def counted(reader: EmbeddedReader, connection: sqlite3.Connection, most: int) -> Any:
-        nonlocal looks
-        looks += 1
+        seen.append(reader)
         return read(reader, connection, most)
 
     monkeypatch.setattr(EmbeddedReader, "_read", counted)
+    return seen
+
+
+async def test_a_reader_looks_again_only_when_something_was_written_or_its_wait_is_over(
+    tmp_path: Path, looks: list[EmbeddedReader]
+) -> None:
     async with await open_log(tmp_path) as log:
         reader = await log.reader({PART: 0})
         await log.append([Outgoing(*PART, "k", b"v")] * 3)
         assert len(await reader.fetch(2)) == 2
         assert len(await reader.fetch(2)) == 1
-        assert looks == 2
+        assert len(looks) == 2
         assert await reader.fetch(wait=0.05) == []
-        assert looks == 3, "once, when the wait is over"
+        assert len(looks) == 3, "once, when the wait is over"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log.append, [Outgoing(*PART, "k", b"v")])
             assert len(await reader.fetch(wait=5.0)) == 1
-        assert looks == 4
+        assert len(looks) == 4
         reader.seek(PART, 0)
         assert len(await reader.fetch(wait=5.0)) == 4
         await reader.close()
+
+
+async def test_what_another_process_writes_wakes_the_readers_of_that_partition_alone(
+    tmp_path: Path, looks: list[EmbeddedReader]
+) -> None:
+    here, there = Partition("two", 0), Partition("two", 1)
+    async with await open_log(tmp_path) as log, await EmbeddedLog.open(tmp_path) as other:
+        await other.create_topics([("two", 2, "delete")])
+        mine, foreign = await log.reader({here: 0}), await log.reader({there: 0})
+        assert await mine.fetch(wait=0.3) == []  # by then the log has heard of the topic
+        looks.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(mine.fetch, 500, 1.0)
+            for i in range(5):
+                await other.append([Outgoing(*there, f"{i}", b"v")])
+                (record,) = await foreign.fetch(wait=5.0)
+                assert record.key == f"{i}"
+            assert mine not in looks
+        assert looks.count(mine) == 1, "once, when the wait is over"
+
+
+async def test_a_write_that_was_undone_does_not_hide_one_by_another_process(tmp_path: Path) -> None:
+    async with await open_log(tmp_path) as log, await EmbeddedLog.open(tmp_path) as other:
+        reader, producer = await log.reader({PART: 0}), await log.producer("p")
+        assert await reader.fetch(wait=0.3) == []
+        with pytest.raises(LogError, match="no partition 7"):
+            nowhere = {Partition("t", 7): Position(1)}
+            await producer.commit([Outgoing(*PART, "undone", b"v")], group="g", positions=nowhere)
+        assert await reader.fetch(wait=0.0) == []
+        await other.append([Outgoing(*PART, "kept", b"v")])
+        with anyio.fail_after(5.0):
+            (record,) = await reader.fetch(wait=30.0)
+        assert record.key == "kept"
 
 
 async def test_an_owner_in_another_process_fences_this_one(tmp_path: Path) -> None:

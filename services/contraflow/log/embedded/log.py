@@ -85,7 +85,7 @@ class EmbeddedLog:
                 connection.close()
             log: EmbeddedLog
 
-            def committed(touched: set[Partition] | None) -> None:
+            def committed(touched: set[Partition]) -> None:
                 log._wake_from_thread(touched)
 
             writer = Writer(path, synchronous, clock=clock, committed=committed, max_pages=max_pages)
@@ -167,11 +167,6 @@ class EmbeddedLog:
         return gone
 
     # reading
-
-    @property
-    def shared(self) -> bool:
-        """Whether another process has written since the log was opened."""
-        return self._writer.shared
 
     async def reader(self, start: Mapping[Partition, int | None]) -> EmbeddedReader:
         """A reader of these partitions."""
@@ -306,12 +301,12 @@ class EmbeddedLog:
         for partition in partitions:
             self._watchers[partition].remove(reader)
 
-    def _wake_from_thread(self, touched: set[Partition] | None) -> None:
+    def _wake_from_thread(self, touched: set[Partition]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone, and its readers with it
             self._loop.call_soon_threadsafe(self._wake, touched)
 
-    def _wake(self, touched: set[Partition] | None) -> None:
-        for partition in self._watchers if touched is None else touched:
+    def _wake(self, touched: set[Partition]) -> None:
+        for partition in touched:
             for reader in self._watchers.get(partition, ()):
                 reader.wake()
 

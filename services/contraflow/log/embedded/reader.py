@@ -45,8 +45,6 @@ class EmbeddedReader:
     async def fetch(self, max_records: int = 500, wait: float = 0.5) -> list[Record]:
         """The next records, waiting up to ``wait`` seconds for the first."""
         deadline = anyio.current_time() + wait
-        if self._log.shared:
-            self._heard = None  # what another process wrote is heard of late
         while True:
             if self._heard == self._woken:  # a look costs a thread's turn, and would find nothing
                 self._more = anyio.Event()

@@ -41,7 +41,7 @@ class Writer:
         synchronous: Synchronous,
         *,
         clock: Callable[[], float],
-        committed: Callable[[set[Partition] | None], None],
+        committed: Callable[[set[Partition]], None],
         max_pages: int | None = None,
     ) -> None:
         self._path = path
@@ -53,9 +53,10 @@ class Writer:
         self._turn = (path.parent / "writer.lock").open("a")
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
         self._partitions: dict[tuple[str, int], int] = {}
+        self._names: dict[int, Partition] = {}
+        self._ends: dict[int, int] = {}
         self._touched: set[Partition] = set()
         self._seen = self._data_version()
-        self.shared = False
         self._poll = _POLL
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -97,15 +98,27 @@ class Writer:
         return batch
 
     def _look_abroad(self) -> None:
-        """Tell readers when another process has written: only then does this connection's data version change."""
-        version = self._seen
+        """Tell the readers of what another process has written: only then does this connection's data version change."""
+        touched: set[Partition] | None = None
         with contextlib.suppress(sqlite3.Error):  # nobody waits for this answer, and the next look comes soon
             version = self._data_version()
-        foreign, self._seen = version != self._seen, version
-        self._poll = _POLL if foreign else min(1.5 * self._poll, _SLOWEST_POLL)
-        if foreign:
-            self.shared = True
-            self._committed(None)
+            if version != self._seen:
+                touched, self._seen = self._written_abroad(), version
+        self._poll = min(1.5 * self._poll, _SLOWEST_POLL) if touched is None else _POLL
+        if touched:
+            self._committed(touched)
+
+    def _written_abroad(self) -> set[Partition]:
+        """The partitions that end elsewhere than they did: a look at a few rows, where every reader would look."""
+        ends = dict(self._connection.execute("SELECT id, next FROM partitions").fetchall())
+        moved = [partition for partition, end in ends.items() if self._ends.get(partition) != end]
+        if not self._names.keys() >= set(moved):
+            rows = self._connection.execute(
+                "SELECT p.id, t.name, p.number FROM partitions p JOIN topics t ON t.id = p.topic"
+            )
+            self._names = {partition: Partition(*name) for partition, *name in rows.fetchall()}
+        self._ends = ends
+        return {self._names[partition] for partition in moved}
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
@@ -146,6 +159,7 @@ class Writer:
             if not self._connection.in_transaction:  # SQLite undid everything, as it may when the disk fails
                 raise
             execute("ROLLBACK TO one")
+            self._ends.clear()
             answer = self._failure(error)
         execute("RELEASE one")
         return answer
@@ -159,6 +173,7 @@ class Writer:
 
     def _rollback(self) -> None:
         self._partitions.clear()
+        self._ends.clear()
         with contextlib.suppress(sqlite3.Error):  # where even this fails, so does the next BEGIN, and it says so
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -179,6 +194,7 @@ class Writer:
                 (records, records, size, partition),
             ).fetchone()
             following[where] = partition << OFFSET_BITS | (end - records)
+            self._ends[partition] = end
         offsets: list[int] = []
         rows: list[tuple[int, str, bytes | None, bytes | None, int]] = []
         for topic, number, key, value, headers in outputs:
