@@ -43,7 +43,6 @@ def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
         for column in columns:
             if column not in row:
                 raise ConfigurationError(f"{place}: there is no column {column!r}{_nearest(column, row)}")
-            _refuse_half_characters(place, column, row[column])
         yield place, row
 
 
@@ -95,6 +94,9 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Rows:
             raise ConfigurationError(f"{path}:{number}: not JSON: {error}. Mend this line or take it out") from None
         if not isinstance(row, dict):
             raise ConfigurationError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
+        if "\\u" in line:  # only so can JSON spell them, and no other file can
+            for column in row.keys() & columns:
+                _refuse_half_characters(f"{path}:{number}", column, row[column])
         yield f"{path}:{number}", row
 
 
@@ -138,8 +140,9 @@ def _arrow(path: Path, columns: Sequence[str]) -> Rows:
 
 
 def _batches(path: Path, batches: Iterable[Any]) -> Rows:
-    number = 0
+    number, before = 0, f"{path}: row "
     for batch in batches:
-        for row in batch.to_pylist():
+        names = batch.schema.names
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):  # five times as quick as by rows
             number += 1
-            yield f"{path}: row {number}", row
+            yield before + str(number), dict(zip(names, row, strict=True))

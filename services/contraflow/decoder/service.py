@@ -54,7 +54,7 @@ class Decoder:
         *,
         tries: int = 3,
         restarts: int = 5,
-        interval: float = 0.05,
+        interval: float = 0.2,
         clock: Clock | None = None,
     ) -> None:
         self._log = log
