@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contraflow.log.embedded import EmbeddedLog
-from contraflow.log.embedded.cleaning import _AT_ONCE, clean_some
+from contraflow.log.embedded.cleaning import AT_ONCE, drop, superseded
 from contraflow.log.embedded.database import connect
 from contraflow.log.protocol import Outgoing, Partition, Position
 
@@ -24,9 +24,9 @@ async def log(tmp_path: Path) -> AsyncIterator[EmbeddedLog]:
 
 
 def one_pass(folder: Path, *groups: str) -> int:
-    """What a cleaner does before it crashes: one pass, committed."""
+    """What a cleaner does before it crashes: one transaction, committed."""
     with closing(connect(folder / "log.sqlite3", "NORMAL")) as connection:
-        return clean_some(connection, "kept", (None, None), frozenset(groups), 0.0)
+        return drop(connection, superseded(connection, "kept", frozenset(groups))[:AT_ONCE])
 
 
 async def write(log: EmbeddedLog, *records: tuple[str, bytes | None]) -> list[int]:
@@ -45,7 +45,7 @@ async def rows(log: EmbeddedLog) -> list[tuple[str, bytes | None]]:
 async def test_a_deleted_key_stays_deleted_between_the_passes_and_leaves_nothing(
     log: EmbeddedLog, tmp_path: Path
 ) -> None:
-    await write(log, *[("k", b"old")] * (_AT_ONCE + 1000), ("k", None), ("other", b"kept"))
+    await write(log, *[("k", b"old")] * (AT_ONCE + 1000), ("k", None), ("other", b"kept"))
     passes = 0
     while one_pass(tmp_path):
         passes += 1
@@ -57,16 +57,16 @@ async def test_a_deleted_key_stays_deleted_between_the_passes_and_leaves_nothing
 async def test_a_tombstone_waits_until_the_values_of_every_key_before_it_are_gone(
     log: EmbeddedLog, tmp_path: Path
 ) -> None:
-    await write(log, *[("k", b"old")] * _AT_ONCE, ("k", None))
-    assert one_pass(tmp_path) == _AT_ONCE
+    await write(log, *[("k", b"old")] * AT_ONCE, ("k", None))
+    assert one_pass(tmp_path) == AT_ONCE
     assert await rows(log) == [("k", None)]
     assert one_pass(tmp_path) == 1
     assert await rows(log) == []
 
 
 async def test_more_tombstones_than_a_pass_removes_all_go(log: EmbeddedLog, tmp_path: Path) -> None:
-    await write(log, *[(str(i), None) for i in range(_AT_ONCE + 10)], ("other", b"kept"))
-    assert [one_pass(tmp_path) for _ in range(3)] == [_AT_ONCE, 10, 0]
+    await write(log, *[(str(i), None) for i in range(AT_ONCE + 10)], ("other", b"kept"))
+    assert [one_pass(tmp_path) for _ in range(3)] == [AT_ONCE, 10, 0]
     assert await rows(log) == [("other", b"kept")]
 
 
@@ -97,6 +97,16 @@ async def test_an_embedded_log_compacts_when_it_is_told_and_leaves_one_record_a_
     await write(log, ("b", None))
     await log.clean({}, [])
     assert await rows(log) == [("a", b"4")]
+
+
+async def test_what_is_written_while_a_cleaner_works_is_kept(log: EmbeddedLog, tmp_path: Path) -> None:
+    await write(log, ("k", b"1"), ("k", b"2"), ("gone", b"1"), ("gone", None), ("k", b"3"))
+    with closing(connect(tmp_path / "log.sqlite3", "NORMAL")) as connection:
+        found = superseded(connection, "kept", frozenset())
+        await write(log, ("gone", b"back"), ("k", b"4"))
+        assert drop(connection, found) == 4
+        assert await rows(log) == [("k", b"3"), ("gone", b"back"), ("k", b"4")]
+        assert drop(connection, found) == 0, "as another cleaner would, that found the same"
 
 
 async def test_retention_by_size_keeps_what_fits(log: EmbeddedLog) -> None:

@@ -44,10 +44,13 @@ class Coverage:
     def add(self, vectors: Floats) -> None:
         """Count (n, dim) uniformly asked texts."""
         self.seen += len(vectors)
-        for vector in vectors:
-            similarity = self._leaders[: self._used] @ vector
-            nearest = int(similarity.argmax()) if self._used else -1
-            if nearest >= 0 and similarity[nearest] >= RADIUS:
+        known = self._used
+        similarity = vectors @ self._leaders[:known].T
+        for vector, old in zip(vectors, similarity, strict=True):
+            new = self._leaders[known : self._used] @ vector  # those that lead since this call
+            every = np.concatenate([old, new]) if len(new) else old
+            nearest = int(every.argmax()) if len(every) else -1
+            if nearest >= 0 and every[nearest] >= RADIUS:
                 self._counts[nearest] += 1
             elif self._used < LEADERS:
                 self._leaders[self._used] = vector

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from contraflow.log.embedded.database import OFFSET_BITS
 
-__all__ = ["clean_some", "shrink"]
+__all__ = ["AT_ONCE", "drop", "expire_some", "shrink", "superseded"]
 
-_AT_ONCE = 5000
+AT_ONCE = 2000
+"""Records that one transaction removes: other writers want their turn."""
 
 
-def clean_some(
+def superseded(connection: sqlite3.Connection, topic: str, groups: frozenset[str]) -> list[int]:
+    """The rows of a compacted topic that may go, in this order: those with a newer of their key, then tombstones.
+
+    They may go whatever is written meanwhile. No tombstone goes before every value of its key: an older one would be the
+    newest again.
+    """
+    values: list[int] = []
+    tombstones: list[int] = []
+    for partition, _, end in _partitions(connection, topic):
+        base, top = partition << OFFSET_BITS, (partition + 1) << OFFSET_BITS
+        read = base | _slowest(connection, partition, end, groups)
+        newest: set[str] = set()
+        for row, key, deleted in connection.execute(
+            "SELECT id, key, value IS NULL FROM records WHERE id >= ? AND id < ? ORDER BY id DESC", (base, top)
+        ):
+            if row < read and key in newest:
+                values.append(row)
+            elif row < read and deleted:
+                tombstones.append(row)
+            newest.add(key)
+    return values + tombstones
+
+
+def drop(connection: sqlite3.Connection, rows: Sequence[int]) -> int:
+    """Remove these rows; returns how many were there."""
+    return connection.executemany("DELETE FROM records WHERE id = ?", [(row,) for row in rows]).rowcount
+
+
+def expire_some(
     connection: sqlite3.Connection,
     topic: str,
     limits: tuple[float | None, int | None],
     groups: frozenset[str],
     now: float,
 ) -> int:
-    """Remove up to a few thousand records of a topic; returns how many went, 0 when there is no more."""
-    row = connection.execute("SELECT id, cleanup FROM topics WHERE name = ?", (topic,)).fetchone()
-    gone = 0
-    for partition, first, end in connection.execute(
-        "SELECT id, first, next FROM partitions WHERE topic = ?", (row[0],)
-    ).fetchall():
-        safe = _slowest(connection, partition, end, groups)
-        if row[1] == "compact":
-            gone += _compact(connection, partition, safe)
-        else:
-            gone += _expire(connection, partition, first, safe, limits, now)
-    return gone
+    """Remove the oldest records beyond ``limits`` of age (seconds) and size (bytes); how many went, 0 when none is left."""
+    return sum(
+        _expire(connection, partition, first, _slowest(connection, partition, end, groups), limits, now)
+        for partition, first, end in _partitions(connection, topic)
+    )
 
 
 def shrink(connection: sqlite3.Connection) -> None:
@@ -37,34 +60,17 @@ def shrink(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA incremental_vacuum(1000)").fetchall()
 
 
+def _partitions(connection: sqlite3.Connection, topic: str) -> list[tuple[int, int, int]]:
+    """The number in the file, the first offset and the end of each partition."""
+    return connection.execute(
+        "SELECT p.id, p.first, p.next FROM partitions p JOIN topics t ON t.id = p.topic WHERE t.name = ?", (topic,)
+    ).fetchall()
+
+
 def _slowest(connection: sqlite3.Connection, partition: int, end: int, groups: frozenset[str]) -> int:
     """The first offset that some group has still to read; a group reads a topic if it has a position in it."""
     rows = connection.execute("SELECT grp, offset FROM positions WHERE partition = ?", (partition,)).fetchall()
     return min((offset for group, offset in rows if group in groups), default=end)
-
-
-def _compact(connection: sqlite3.Connection, partition: int, safe: int) -> int:
-    gone = _drop_superseded(connection, partition, safe)
-    if gone < _AT_ONCE:  # none is left, so a tombstone below ``safe`` is all that there is of its key
-        gone += _drop_tombstones(connection, partition, safe, _AT_ONCE - gone)
-    return gone
-
-
-def _drop_superseded(connection: sqlite3.Connection, partition: int, safe: int) -> int:
-    base, top = partition << OFFSET_BITS, (partition + 1) << OFFSET_BITS
-    superseded = (
-        "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY key ORDER BY id DESC) AS age "
-        "FROM records WHERE id >= ? AND id < ?) WHERE age > 1 AND id < ? LIMIT ?"
-    )
-    cursor = connection.execute(f"DELETE FROM records WHERE id IN ({superseded})", (base, top, base | safe, _AT_ONCE))
-    return cursor.rowcount
-
-
-def _drop_tombstones(connection: sqlite3.Connection, partition: int, safe: int, most: int) -> int:
-    """Only for a partition without superseded records below ``safe``: else an older value would be the newest again."""
-    base = partition << OFFSET_BITS
-    tombstones = "SELECT id FROM records WHERE id >= ? AND id < ? AND value IS NULL LIMIT ?"
-    return connection.execute(f"DELETE FROM records WHERE id IN ({tombstones})", (base, base | safe, most)).rowcount
 
 
 def _expire(
@@ -76,12 +82,10 @@ def _expire(
     now: float,
 ) -> int:
     age, size = limits
-    if age is None and size is None:
-        return 0
     base, top = partition << OFFSET_BITS, (partition + 1) << OFFSET_BITS
     rows = connection.execute(
         "SELECT id, timestamp, length(value) + length(key) FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-        (base | first, base | safe, _AT_ONCE),
+        (base | first, base | safe, AT_ONCE),
     ).fetchall()
     kept = 0
     if size is not None:  # which reads all that there is

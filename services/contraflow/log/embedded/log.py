@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -29,6 +30,7 @@ __all__ = ["EmbeddedLog", "EmbeddedProducer", "Share"]
 T = TypeVar("T")
 
 _READERS = 4
+_WITHOUT_END = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +157,19 @@ class EmbeddedLog:
         """Compact, and drop what is old and read; in small transactions, so that writers get their turn."""
         needed = frozenset(groups)
         at = time.time() if now is None else now
-        names = await self.read(lambda c: [row[0] for row in c.execute("SELECT name FROM topics ORDER BY id")])
+        topics = await self.read(lambda c: c.execute("SELECT name, cleanup FROM topics ORDER BY id").fetchall())
         gone = 0
-        for name in names:
-            limits = retain.get(name, (None, None))
-            while count := await self._write(
-                lambda c, name=name, limits=limits: cleaning.clean_some(c, name, limits, needed, at)  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
-            ):
-                gone += count
+        for name, cleanup in topics:
+            limits = retain.get(name, _WITHOUT_END)
+            if cleanup == "compact":
+                # found by a reader: looking takes longer than removing, and other processes would wait
+                rows = await self.read(partial(cleaning.superseded, topic=name, groups=needed))
+                for start in range(0, len(rows), cleaning.AT_ONCE):
+                    gone += await self._write(partial(cleaning.drop, rows=rows[start : start + cleaning.AT_ONCE]))
+            elif limits != _WITHOUT_END:
+                expire = partial(cleaning.expire_some, topic=name, limits=limits, groups=needed, now=at)
+                while count := await self._write(expire):
+                    gone += count
         await self._write(cleaning.shrink)
         return gone
 
