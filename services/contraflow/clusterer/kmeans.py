@@ -113,7 +113,7 @@ class OnlineKMeans:
         squares = 2 * self.half_norms[slots]
         distance = squares[:, None] + squares[None] - 2 * (means @ means.T)
         cost = counts[:, None] * counts[None] / (counts[:, None] + counts[None]) * distance
-        cost[np.tril_indices(len(slots))] = np.inf
+        np.fill_diagonal(cost, np.inf)
         a, b = divmod(int(np.argmin(cost)), len(slots))
         larger, smaller = (a, b) if counts[a] >= counts[b] else (b, a)
         return int(slots[larger]), int(slots[smaller])
