@@ -33,7 +33,7 @@ class ClustererService:
     it: each writes again what changed of the state, which is most of it after a few blocks.
     """
 
-    def __init__(self, log: Log, wire: Wire, config: ClustererConfig, drain: Drain, *, interval: float = 0.5) -> None:
+    def __init__(self, log: Log, wire: Wire, config: ClustererConfig, drain: Drain, *, interval: float = 0.25) -> None:
         self._wire = wire
         self._config = config
         self._drain = drain
