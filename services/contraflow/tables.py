@@ -143,8 +143,7 @@ def _batches(path: Path, batches: Iterable[Any]) -> Rows:
     number, before = 0, f"{path}: row "
     for batch in batches:
         names = batch.schema.names
-        for row in zip(
-            *(column.to_pylist() for column in batch.columns), strict=True
-        ):  # five times as quick as by rows
+        columns = [column.to_pylist() for column in batch.columns]
+        for row in zip(*columns, strict=True):
             number += 1
             yield before + str(number), dict(zip(names, row, strict=True))
