@@ -6,9 +6,9 @@ All directions are random unit vectors; the numbers are shares of variance. Cosi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -97,7 +97,7 @@ class MixtureWorld:
         self._manner = _mix((0.36, own), (0.64, self._directions(self.prompts)))
         self._styles, self.outliers = self._directions(6), self._directions(12)
         self._outlier_rate = np.minimum(self.nuisance * rng.gamma(0.5, size=self.prompts) / 0.5, 0.6)
-        self._own_outliers = np.array([rng.choice(12, 3, replace=False, p=_zipf(12, 1.0)) for _ in own])
+        self._own_outliers = _own_outliers(self.prompts, rng)
         self.behaviours = self._directions(max(1, len(self.plants)))
         self.planted = [touched(plant, self.topic_of, rng) for plant in self.plants]
 
@@ -166,6 +166,20 @@ class UniformStream:
         texts = tuple(f"topic {self.world.topic_of[prompt]} plant {plant}" for plant in shows)
         none = tuple(None for _ in shows)
         return Pair(self.seq, f"r:{self.seq}", f"p{prompt}", origin, vectors, texts, (10,) * len(shows), none)
+
+
+_drawn: dict[tuple[int, str], tuple[NDArray[np.int64], Mapping[str, Any]]] = {}
+
+
+def _own_outliers(prompts: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(prompts, 3) of the 12 outliers for each prompt; drawn once for all runs on a seed, most of a short run otherwise."""
+    key = prompts, str(rng.bit_generator.state)
+    if key not in _drawn:
+        shares = _zipf(12, 1.0)
+        own = np.array([rng.choice(12, 3, replace=False, p=shares) for _ in range(prompts)])
+        _drawn[key] = own, rng.bit_generator.state
+    own, rng.bit_generator.state = _drawn[key]
+    return own
 
 
 def _unit(vectors: Floats) -> Floats:

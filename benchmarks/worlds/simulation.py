@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Simulation:
         arms = tuple(f"arm{i}" for i in range(self.world.arms))
         s = self.settings
         prompts = [Prompt(f"p{i}", f"prompt {i}", None) for i in range(self.world.prompts)]
-        neighbours = Neighbours(*nearest_prompts(self.world.prompt_vectors)) if self.rule == "leads" else None
+        neighbours = _neighbours(self.world.prompt_vectors) if self.rule == "leads" else None
         self.sampler = Sampler(
             SamplerConfig(
                 run="simulation-1",
@@ -172,3 +173,14 @@ class Simulation:
     def _inside(self, vectors: Floats, claim: Claim) -> NDArray[np.bool_]:
         slots = [slot for slot, life in self.clusterer.lives.items() if life.cluster_id == claim.cluster_id]
         return np.isin(self.clusterer.kmeans.assign(vectors).first, slots)
+
+
+_near: dict[bytes, Neighbours] = {}
+
+
+def _neighbours(prompt_vectors: Floats) -> Neighbours:
+    """Found once for all runs of a process on the same prompts: half of a short run otherwise."""
+    key = blake2b(prompt_vectors.tobytes()).digest()
+    if key not in _near:
+        _near[key] = Neighbours(*nearest_prompts(prompt_vectors))
+    return _near[key]

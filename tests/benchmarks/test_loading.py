@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import efficiency
 from contraflow.errors import ConfigurationError
 from worlds.loading import build, load_setups
-from worlds.mixture import MixtureWorld
+from worlds.mixture import MixtureWorld, Plant
 
 SIZES = "seeds: 2, prompts: 400, topics: 20, warm_start: 320, start: 120, max: 380"
 
@@ -81,3 +82,12 @@ def test_an_unknown_choice_is_refused_with_the_valid_ones(
         efficiency.main()
     assert caught.value.code == 2
     assert f"argument {option}: invalid" in capsys.readouterr().err
+
+
+def test_a_world_is_the_same_when_it_is_built_again() -> None:
+    first, again = (MixtureWorld(5, prompts=60, topics=8, plants=[Plant(share=0.1)]) for _ in range(2))
+    asked = np.arange(60)
+    one, other = (world.answers(asked, np.random.default_rng(1))[0] for world in (first, again))
+    assert np.array_equal(one, other)
+    assert np.array_equal(first.planted[0], again.planted[0])
+    assert not np.array_equal(one, MixtureWorld(6, prompts=60, topics=8).answers(asked, np.random.default_rng(1))[0])

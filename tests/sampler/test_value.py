@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contraflow.embedder.neighbours import nearest_prompts
 from contraflow.events import Reason, Region
-from contraflow.sampler.value import FLOOR, SLACK, Neighbours, water_fill
+from contraflow.sampler.value import FLOOR, KAPPA, SLACK, Neighbours, water_fill
 
 PROMPTS = 12
 INDEX = {f"p{i}": i for i in range(PROMPTS)}
@@ -92,3 +92,12 @@ def test_nearest_prompts_are_those_of_brute_force() -> None:
     best = np.sort(cosines, axis=1)[:, ::-1][:, :5]
     assert np.allclose(np.take_along_axis(cosines, indices, 1), best)
     assert np.allclose(weights, np.clip((best - 0.3) / 0.3, 0, 1))
+
+
+def test_a_prompts_neighbours_count_by_their_weight() -> None:
+    rng = np.random.default_rng(0)
+    indices, weights = rng.integers(0, 50, (50, 4)).astype(np.int32), rng.random((50, 4), np.float32)
+    values = rng.random(50)
+    expected = values + KAPPA * (weights.astype(np.float64) * values[indices]).sum(axis=1)
+    assert np.allclose(Neighbours(indices, weights).smooth(values), expected, rtol=1e-14)
+    assert np.array_equal(Neighbours.none(50).smooth(values), values)

@@ -61,7 +61,7 @@ class FarRing:
     def threshold(self) -> float:
         """The squared distance above which a text is far."""
         kept = self._distances[: min(self._seen, DISTANCES)]
-        return float(np.quantile(kept, QUANTILE)) if len(kept) else np.inf
+        return _quantile(kept, QUANTILE) if len(kept) else np.inf
 
     def observe(self, distances: Floats) -> None:
         """Add squared distances to the running quantile."""
@@ -107,3 +107,14 @@ class FarRing:
         self._distances = unpack_array(distances)
         for row, (arm, prompt, vector) in self._rows.load(dict(parts)).items():
             self.arm[row], self.prompts[row], self.vectors[row] = arm, prompt, unpack_array(vector)
+
+
+def _quantile(values: Floats, q: float) -> float:
+    """``np.quantile`` of (n,) values, bit for bit: numpy's own takes twelve times as long for so few."""
+    place = q * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    ordered = np.partition(values, (low, high))
+    below, above, share = ordered[low], ordered[high], place - low
+    step = above - below
+    return float(above - step * (1 - share) if share >= 0.5 else below + step * share)

@@ -43,11 +43,13 @@ class RecentWindow:
 
     def prompts(self, cluster: int) -> list[str]:
         """The prompts of the recent texts of a cluster."""
-        return [
-            self._prompts[row][int(i)]
-            for row in sorted(self._clusters)
-            for i in np.flatnonzero(self._clusters[row] == cluster)
-        ]
+        rows = sorted(self._clusters)
+        if not rows:
+            return []
+        ends = np.cumsum([len(self._clusters[row]) for row in rows])
+        found = np.flatnonzero(np.concatenate([self._clusters[row] for row in rows]) == cluster)
+        block = np.searchsorted(ends, found, "right")
+        return [self._prompts[rows[b]][i - int(ends[b])] for b, i in zip(block.tolist(), found.tolist(), strict=True)]
 
     def dump(self) -> dict[str, bytes]:
         """The state."""
