@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contraflow.clusterer.parts import Rows, pack, pack_array, unpack, unpack_array
+from contraflow.clusterer.parts import pack, pack_array, unpack, unpack_array
+from contraflow.clusterer.ring import TextRing
 
-__all__ = ["FarRing", "Founders"]
+__all__ = ["FarRing", "Founders", "unlike_partners"]
 
 Floats = NDArray[np.float32]
 
-SIZE = 512
 DISTANCES = 2048
 QUANTILE = 0.8
 SIMILAR = 0.8
@@ -41,22 +41,13 @@ class Founders(NamedTuple):
 
 
 class FarRing:
-    """The last 512 far texts and the running 80 % quantile of the distance that makes a text far."""
+    """The last far texts and the running 80 % quantile of the distance that makes a text far."""
 
     def __init__(self, dim: int, arms: int) -> None:
         self._arms = arms
-        self.vectors = np.zeros((SIZE, dim), np.float32)
-        self.arm = np.full(SIZE, -1, np.int64)
-        self.prompts = [""] * SIZE
-        self._place = 0
+        self.texts = TextRing("far", dim)
         self._distances = np.zeros(DISTANCES, np.float32)
         self._seen = 0
-        self._rows = Rows("far")
-
-    @property
-    def used(self) -> NDArray[np.int64]:
-        """The rows that hold a text."""
-        return np.flatnonzero(self.arm >= 0)
 
     def threshold(self) -> float:
         """The squared distance above which a text is far."""
@@ -69,44 +60,35 @@ class FarRing:
         self._distances[places] = distances
         self._seen += len(distances)
 
-    def add(self, vector: Floats, arm: int, prompt: str) -> None:
-        """Keep a far text; the oldest makes room."""
-        self.vectors[self._place] = vector
-        self.arm[self._place] = arm
-        self.prompts[self._place] = prompt
-        self._rows.touch(self._place)
-        self._place = (self._place + 1) % SIZE
-
     def founders(self, vector: Floats, arm: int, prompt: str, theta: float) -> Founders | None:
         """Those that found a cluster together with this far text; None if there are too few."""
-        near = np.flatnonzero((self.arm >= 0) & (self.vectors @ vector >= theta))
-        arms = np.bincount(np.append(self.arm[near], arm), minlength=self._arms)
+        texts = self.texts
+        near = texts.near(vector[None], theta)
+        arms = np.bincount(np.append(texts.arm[near], arm), minlength=self._arms)
         needed = ONE_SIDED_FOUNDERS if (arms > 0).sum() == 1 else FOUNDERS
         if len(near) + 1 < needed:
             return None
-        texts = *((self.prompts[row], int(self.arm[row])) for row in near), (prompt, arm)
-        return Founders(np.vstack([self.vectors[near], vector[None]]), tuple(int(a) for a in arms), near, texts)
-
-    def leave(self, founders: Founders) -> None:
-        """Take out those that have founded a cluster."""
-        self.arm[founders.rows] = -1
-        for row in founders.rows:
-            self._rows.touch(int(row))
+        named = *((texts.prompts[row], int(texts.arm[row])) for row in near), (prompt, arm)
+        return Founders(np.vstack([texts.vectors[near], vector[None]]), tuple(int(a) for a in arms), near, named)
 
     def dump(self) -> dict[str, bytes]:
         """The state."""
-        core = [self._place, self._seen, pack_array(self._distances)]
-        return {"ring": pack(core), **self._rows.dump(self._row)}
-
-    def _row(self, row: int) -> list[Any]:
-        return [int(self.arm[row]), self.prompts[row], pack_array(self.vectors[row])]
+        return {"distances": pack([self._seen, pack_array(self._distances)]), **self.texts.dump()}
 
     def load(self, parts: Mapping[str, bytes]) -> None:
         """Go on from what ``dump`` gave."""
-        self._place, self._seen, distances = unpack(parts["ring"])
+        self._seen, distances = unpack(parts["distances"])
         self._distances = unpack_array(distances)
-        for row, (arm, prompt, vector) in self._rows.load(dict(parts)).items():
-            self.arm[row], self.prompts[row], self.vectors[row] = arm, prompt, unpack_array(vector)
+        self.texts.load(parts)
+
+
+def unlike_partners(vectors: Floats, theta: float) -> NDArray[np.bool_]:
+    """(n, arms) of (n, arms, dim) unit vectors: which texts have no cosine of ``theta`` to another arm's of their pair."""
+    alike = vectors @ vectors.transpose(0, 2, 1)
+    itself = np.arange(vectors.shape[1])
+    alike[:, itself, itself] = -np.inf
+    unlike: NDArray[np.bool_] = alike.max(axis=2) < theta
+    return unlike
 
 
 def _quantile(values: Floats, q: float) -> float:

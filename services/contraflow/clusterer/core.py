@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contraflow.clusterer.assigning import assignments
-from contraflow.clusterer.births import SIMILAR, FarRing
+from contraflow.clusterer.births import SIMILAR, FarRing, unlike_partners
 from contraflow.clusterer.coverage import Coverage
 from contraflow.clusterer.drift import History
 from contraflow.clusterer.evidence import Ledger
 from contraflow.clusterer.kmeans import Nearest, OnlineKMeans, warm_centroids
+from contraflow.clusterer.leads import Leads
 from contraflow.clusterer.parts import Rows
 from contraflow.clusterer.publishing import Publisher
 from contraflow.clusterer.regions import Discordant, DiscordantTexts
@@ -52,6 +53,7 @@ class Clusterer:
         self.ledger = Ledger(capacity, config.arms, config.reference, config.alpha, config.explore_population)
         self.divergence = [Divergence(capacity, config.dim) for _ in self.ledger.compared]
         self.ring = FarRing(config.dim, len(config.arms))
+        self.leads = Leads(config.dim, self.reference)
         self.window = RecentWindow()
         self.samples = Samples(config.arms)
         self.discordant = DiscordantTexts()
@@ -110,21 +112,29 @@ class Clusterer:
         for start in range(0, len(pairs), BLOCK):
             placed += self._step(pairs[start : start + BLOCK], learn=False)
         if good:
-            self._keep_far(good)
+            self._keep_odd(good)
         return placed
 
-    def _keep_far(self, good: Sequence[Pair]) -> None:
-        """What of the warm start is far and unlike its partner may lead somewhere, though it founds nothing yet."""
+    def _keep_odd(self, good: Sequence[Pair]) -> None:
+        """What of the warm start is unlike its partner may lead somewhere; if it is far as well, it may found something."""
         vectors = np.concatenate([_vectors(pair) for pair in good])
         nearest = self.kmeans.assign(vectors)
         # without the text itself: one of two in a cluster would always be near
         n = np.maximum(self.kmeans.counts[nearest.first], 2).astype(np.float32)
         distance = nearest.distance * (n / (n - 1)) ** 2
         self.ring.observe(distance)
-        far, theta = (distance > self.ring.threshold()).reshape(len(good), -1), self.theta()
-        for i in np.flatnonzero(far.any(axis=1)).tolist():
-            for arm in _unlike_partners(_vectors(good[i]), far[i], theta):
-                self.ring.add(_vectors(good[i])[arm], arm, good[i].prompt_id)
+        unlike = self._leads(good, vectors, nearest.first)
+        far = unlike & (distance > self.ring.threshold()).reshape(unlike.shape)
+        for i, arm in np.argwhere(far).tolist():
+            self.ring.texts.add(_vectors(good[i])[arm], arm, good[i].prompt_id)
+
+    def _leads(self, pairs: Sequence[Pair], vectors: Floats, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the (pairs, arms) texts are unlike their partner; they are kept as leads."""
+        shape = len(pairs), len(self.arms)
+        vectors, ids = vectors.reshape(*shape, -1), np.array([self.lives[slot].cluster_id for slot in slots.tolist()])
+        unlike = unlike_partners(vectors, self.theta())
+        self.leads.add(vectors, unlike, ids.reshape(shape), [pair.prompt_id for pair in pairs])
+        return unlike
 
     def _found_warm_clusters(self, good: Sequence[Pair]) -> None:
         vectors = np.concatenate([_vectors(pair) for pair in good])
@@ -215,12 +225,14 @@ class Clusterer:
         kept: NDArray[np.bool_],
     ) -> None:
         threshold, theta = self.ring.threshold(), self.theta()
+        pairs = [good[i] for i in counted]
+        unlike = self._leads(pairs, vectors[kept], nearest.first[kept])
         self.kmeans.update(vectors[kept], nearest.first[kept], nearest.distance[kept])
         for slot in np.unique(nearest.first[kept]):
             self._split_if_due(int(slot))
-        far = (nearest.distance > threshold).reshape(len(good), -1)
-        for i in (i for i in counted if far[i].any()):
-            self._births(good[i], _vectors(good[i]), far[i], theta)
+        far = (nearest.distance[kept] > threshold).reshape(unlike.shape)
+        for i, arm in np.argwhere(far & unlike).tolist():
+            self._birth(pairs[i], arm, theta)
         self.ring.observe(nearest.distance[kept])
         self._retire((good[0].seq - 1) // BLOCK)
 
@@ -228,17 +240,19 @@ class Clusterer:
         """The cosine above which two far texts belong together."""
         return SIMILAR * self.kmeans.spread()
 
-    def _births(self, pair: Pair, vectors: Floats, far: NDArray[np.bool_], theta: float) -> None:
-        for arm in _unlike_partners(vectors, far, theta):
-            founders = self.ring.founders(vectors[arm], arm, pair.prompt_id, theta)
-            if founders is None or not self._make_room():
-                self.ring.add(vectors[arm], arm, pair.prompt_id)
-                continue
-            self.ring.leave(founders)
-            weight = self._birth_weight(founders.one_sided)
-            mean = founders.vectors.mean(axis=0)
-            slot = self._born(mean, len(founders.vectors), weight=weight, born_at=pair.seq, founders=founders.arms)
-            self.discordant.found(slot, founders.texts, self.ledger.compared)
+    def _birth(self, pair: Pair, arm: int, theta: float) -> None:
+        """A far text founds a cluster with those that resemble it, or waits for them."""
+        vector = _vectors(pair)[arm]
+        founders = self.ring.founders(vector, arm, pair.prompt_id, theta)
+        if founders is None or not self._make_room():
+            self.ring.texts.add(vector, arm, pair.prompt_id)
+            return
+        self.ring.texts.leave(founders.rows)
+        self.leads.followed(founders.vectors, theta)
+        weight = self._birth_weight(founders.one_sided)
+        mean = founders.vectors.mean(axis=0)
+        slot = self._born(mean, len(founders.vectors), weight=weight, born_at=pair.seq, founders=founders.arms)
+        self.discordant.found(slot, founders.texts, self.ledger.compared)
 
     def _make_room(self, keep: int | None = None) -> bool:
         """Whether there is a free slot, if need be by merging the cheapest pair of unclaimed clusters."""
@@ -346,13 +360,6 @@ class Clusterer:
         clusterer = cls(config)
         restore(clusterer, parts)
         return clusterer
-
-
-def _unlike_partners(vectors: Floats, far: NDArray[np.bool_], theta: float) -> list[int]:
-    """The arms of far texts that resemble none of the other arms' texts."""
-    alike = vectors @ vectors.T
-    np.fill_diagonal(alike, -np.inf)
-    return [int(arm) for arm in np.flatnonzero(far) if alike[arm].max() < theta]
 
 
 def _vectors(pair: Pair) -> Floats:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from contraflow.clusterer.regions import PRIOR_BIRTH, PRIOR_WARM, lead_region, probability, region, urgent
+from contraflow.clusterer.regions import PRIOR_BIRTH, PRIOR_WARM, probability, region, urgent
 from contraflow.events import Reason, Region
 from contraflow.statistics.eprocess import needed
 
@@ -23,8 +23,9 @@ THIN = 3
 
 def open_regions(core: Clusterer, boundary: Sequence[str]) -> list[Region]:
     """What deserves more texts after the last processed pair; ``boundary`` are prompts of texts between two clusters."""
-    regions = _of_clusters(core)
-    lead = lead_region(core.ring, core.theta(), core.reference)
+    claimed = {core.lives[slot].cluster_id for slot in np.flatnonzero(core.ledger.claimed_slots()).tolist()}
+    regions = _of_clusters(core, claimed)
+    lead = core.leads.region(core.theta(), claimed)
     if lead is not None:
         regions.append(lead)
     if boundary:
@@ -32,14 +33,13 @@ def open_regions(core: Clusterer, boundary: Sequence[str]) -> list[Region]:
     return regions + _thin(core)
 
 
-def _of_clusters(core: Clusterer) -> list[Region]:
+def _of_clusters(core: Clusterer, claimed_ids: set[int]) -> list[Region]:
     """Claims to confirm and likely differences, by slot."""
     ledger = core.ledger
     slots = np.array(sorted(core.lives), np.int64)
     claimed = ledger.claimed_at[slots] > 0
     p, leading = _likely(core, slots)
     weight = urgent(p)
-    ids = {core.lives[slot].cluster_id for slot in slots[ledger.claimed_slots()[slots]].tolist()}
     found = []
     for row, j in np.argwhere(claimed | (p > 0)).tolist():
         slot = int(slots[row])
@@ -47,7 +47,7 @@ def _of_clusters(core: Clusterer) -> list[Region]:
             found.append(_confirm(core, slot, j))
         elif core.discordant.any(slot):
             value = float(p[row, j]), float(weight[row, j])
-            found.append(_divergence(core, slot, j, int(leading[row, j]), value, ids))
+            found.append(_divergence(core, slot, j, int(leading[row, j]), value, claimed_ids))
     return [region for region in found if region is not None]
 
 

@@ -5,19 +5,18 @@ Steering only: founders are counted here and never in evidence. See docs/decisio
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from contraflow.clusterer.births import FarRing
 from contraflow.clusterer.parts import pack, unpack
 from contraflow.events import Reason, Region
 from contraflow.statistics.eprocess import log_e
 
-__all__ = ["Discordant", "DiscordantTexts", "lead_region", "probability"]
+__all__ = ["Discordant", "DiscordantTexts", "probability", "region", "urgent"]
 
 PRIOR_WARM, PRIOR_BIRTH = 0.02, 0.3
 SMALLEST = 0.01
@@ -105,29 +104,6 @@ def probability(n: NDArray[np.int64], s: NDArray[np.int64], prior: ArrayLike) ->
 def urgent(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """The weight of a probability in steering."""
     return np.where(p > LIKELY, URGENCY * p, p)
-
-
-def lead_region(ring: FarRing, theta: float, reference: int) -> Region | None:
-    """The far texts that are no cluster yet: each leads to its prompt, the more the more its neighbours are one arm's."""
-    rows = ring.used
-    if not len(rows):
-        return None
-    arms = ring.arm[rows]
-    near = (ring.vectors[rows] @ ring.vectors[rows].T >= theta).astype(np.float32)
-    by_arm = (near @ (arms[:, None] == np.arange(arms.max(initial=reference) + 1))).astype(np.int64)
-    others = by_arm.copy()
-    others[:, reference] = 0
-    # a text of the reference is compared with the last arm near it; of one arm's texts alone, with none
-    last = others.shape[1] - 1 - (others[:, ::-1] > 0).argmax(axis=1)
-    mine = np.where(arms == reference, last, arms)
-    s = others[np.arange(len(rows)), mine]
-    n = by_arm[:, reference] + s
-    leading = np.flatnonzero(2 * np.where(arms == reference, n - s, s) > n)
-    p = probability(n[leading], s[leading], PRIOR_BIRTH)
-    hits: defaultdict[str, float] = defaultdict(float)
-    for row, value in zip(rows[leading].tolist(), urgent(p).tolist(), strict=True):
-        hits[ring.prompts[row]] += value
-    return region("leads", Reason.LEAD, float(p.max(initial=0.0)), 3 * len(rows), hits) if hits else None
 
 
 def region(

@@ -48,7 +48,7 @@ def restore(core: Clusterer, parts: Mapping[str, bytes]) -> None:
 
 
 def _kept(core: Clusterer) -> tuple[Any, ...]:
-    return core.ledger, core.ring, core.window, core.samples, core.discordant, core.coverage, core.history
+    return core.ledger, core.ring, core.leads, core.window, core.samples, core.discordant, core.coverage, core.history
 
 
 def _slot(core: Clusterer, slot: int) -> list[object]:

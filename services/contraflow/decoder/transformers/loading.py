@@ -32,6 +32,9 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
         in it.
     :raises ConfigurationError: if a package is missing.
     """
+    _refuse_without_packages()
+    # before the model, which may first have to be fetched or converted
+    device = _device(name, arm, section)
     resolved = model_of(arm, f"arms.{name}.model", base_dir)
     model, tokenizer = _pretrained(resolved, name, section)
     mark = resolved.fingerprint
@@ -41,7 +44,7 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
         model = _with_adapter(model, resolved.path, folder, name, arm)
         mark += f"+{fingerprint(folder.name, folder)}"
     thaw(model)
-    model = moved(model, _device(name, arm, section), name).eval()
+    model = moved(model, device, name).eval()
     if arm.quantization is not None:
         quantize(model, arm.quantization, f"arms.{name}.quantization")
         mark += f"+{arm.quantization}"
@@ -56,14 +59,20 @@ def context(model: Any) -> int:
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
-def _pretrained(resolved: ResolvedModel, name: str, section: Generator) -> tuple[Any, Any]:
+def _refuse_without_packages() -> None:
     try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        import torch  # noqa: F401  (only whether it is there)
+        import transformers  # noqa: F401  (the same)
     except ImportError as error:
         raise ConfigurationError(
             f"generator.backend: transformers is not installed ({error}). Run `pip install 'contraflow[models]'`."
         ) from error
+
+
+def _pretrained(resolved: ResolvedModel, name: str, section: Generator) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     dtype = getattr(torch, "bfloat16" if section.dtype == "auto" else section.dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, padding_side="left")
