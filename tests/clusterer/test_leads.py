@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contraflow.clusterer.births import unlike_partners
-from contraflow.clusterer.leads import Leads
-from contraflow.clusterer.ring import SIZE
+from contraflow.clusterer.leads import SIZE, Leads
 from contraflow.events import Region
 
 Floats = NDArray[np.float32]

@@ -15,6 +15,7 @@ __all__ = ["FarRing", "Founders", "unlike_partners"]
 
 Floats = NDArray[np.float32]
 
+SIZE = 512
 DISTANCES = 2048
 QUANTILE = 0.8
 SIMILAR = 0.8
@@ -41,11 +42,11 @@ class Founders(NamedTuple):
 
 
 class FarRing:
-    """The last far texts and the running 80 % quantile of the distance that makes a text far."""
+    """The last 512 far texts and the running 80 % quantile of the distance that makes a text far."""
 
     def __init__(self, dim: int, arms: int) -> None:
         self._arms = arms
-        self.texts = TextRing("far", dim)
+        self.texts = TextRing("far", SIZE, dim)
         self._distances = np.zeros(DISTANCES, np.float32)
         self._seen = 0
 

@@ -10,27 +10,26 @@ from numpy.typing import NDArray
 
 from contraflow.clusterer.parts import Rows, pack, pack_array, unpack, unpack_array
 
-__all__ = ["SIZE", "TextRing"]
+__all__ = ["TextRing"]
 
 Floats = NDArray[np.float32]
 
-SIZE = 512
 NOBODY = -1
 
 
 class TextRing:
-    """The last 512 texts that were added; the oldest makes room.
+    """The last ``size`` texts that were added; the oldest makes room.
 
-    ``vectors`` (512, dim) float32; ``arm`` (512,), -1 where a row holds none; by row ``prompts``, and in ``clusters`` the
+    ``vectors`` (size, dim) float32; ``arm`` (size,), -1 where a row holds none; by row ``prompts``, and in ``clusters`` the
     ids of those that the text and its partner were in.
     """
 
-    def __init__(self, name: str, dim: int) -> None:
+    def __init__(self, name: str, size: int, dim: int) -> None:
         self._name = name
-        self.vectors = np.zeros((SIZE, dim), np.float32)
-        self.arm = np.full(SIZE, NOBODY, np.int64)
-        self.prompts = [""] * SIZE
-        self.clusters: list[tuple[int, ...]] = [()] * SIZE
+        self.vectors = np.zeros((size, dim), np.float32)
+        self.arm = np.full(size, NOBODY, np.int64)
+        self.prompts = [""] * size
+        self.clusters: list[tuple[int, ...]] = [()] * size
         self._place = 0
         self._rows = Rows(f"{name}-text")
 
@@ -44,7 +43,7 @@ class TextRing:
         row = self._place
         self.vectors[row], self.arm[row], self.prompts[row], self.clusters[row] = vector, arm, prompt, clusters
         self._rows.touch(row)
-        self._place = (row + 1) % SIZE
+        self._place = (row + 1) % len(self.arm)
 
     def near(self, vectors: Floats, theta: float) -> NDArray[np.int64]:
         """The rows of texts that have a cosine of at least ``theta`` to one of (n, dim) vectors."""
