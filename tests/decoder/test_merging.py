@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from contraflow.configuration import load_experiment
 from contraflow.decoder.transformers.loading import load
@@ -24,7 +25,7 @@ def test_the_checkpoint_says_what_the_model_with_its_adapter_says(tmp_path: Path
     size = merge_arm(loaded, "tuned", tmp_path / "merged")
     assert size > 200e6
     assert not [file for file in (tmp_path / "merged").iterdir() if file.suffix in (".bin", ".pt")]
-    section = loaded.experiment.generator
+    section = replace(loaded.experiment.generator, dtype="bfloat16")
     apart = load("tuned", loaded.experiment.arms["tuned"], section, loaded.base_dir)
     merged = load("merged", Arm(model=str(tmp_path / "merged")), section, tmp_path)
     base = load("base", loaded.experiment.arms["base"], section, loaded.base_dir)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contraflow.errors import ConfigurationError
+from contraflow.precision import native
 from contraflow.weights import resolve_encoder
 
 __all__ = ["SentenceEncoder"]
@@ -33,7 +33,7 @@ class SentenceEncoder:
         except ConfigurationError as error:
             raise ConfigurationError(f"embedder.model: {error}") from error
         self.source = resolved.source
-        dtype = torch.bfloat16 if torch.cuda.is_available() or _has_bf16() else torch.float32
+        dtype = getattr(torch, native("cuda" if torch.cuda.is_available() else "cpu"))
         # most processes of a run encode nothing, and each that is on a GPU takes hundreds of MB of it
         self._model: Any = SentenceTransformer(
             str(resolved.path), device="cpu", trust_remote_code=False, model_kwargs={"torch_dtype": dtype}
@@ -63,10 +63,3 @@ class SentenceEncoder:
 
     def _tokens(self, text: str) -> int:
         return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
-
-
-def _has_bf16() -> bool:
-    try:
-        return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False

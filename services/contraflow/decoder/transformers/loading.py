@@ -11,6 +11,7 @@ from contraflow.decoder.transformers.quantizing import quantize
 from contraflow.decoder.transformers.steering import steer
 from contraflow.errors import ConfigurationError, GeneratorError
 from contraflow.experiment import Arm, Generator
+from contraflow.precision import native
 from contraflow.weights import ResolvedModel, fingerprint
 
 __all__ = ["Loaded", "context", "load", "moved", "thaw"]
@@ -36,8 +37,9 @@ def load(name: str, arm: Arm, section: Generator, base_dir: Path) -> Loaded:
     # before the model, which may first have to be fetched or converted
     device = _device(name, arm, section)
     resolved = model_of(arm, f"arms.{name}.model", base_dir)
-    model, tokenizer = _pretrained(resolved, name, section)
-    mark = resolved.fingerprint
+    dtype = native(device) if section.dtype == "auto" else section.dtype
+    model, tokenizer = _pretrained(resolved, name, dtype)
+    mark = resolved.fingerprint + (f"+{dtype}" if dtype != "bfloat16" else "")
     refuse_no_place(section, context(model), f"the model of arms.{name}")
     if arm.lora is not None:
         folder = base_dir / arm.lora
@@ -69,14 +71,13 @@ def _refuse_without_packages() -> None:
         ) from error
 
 
-def _pretrained(resolved: ResolvedModel, name: str, section: Generator) -> tuple[Any, Any]:
+def _pretrained(resolved: ResolvedModel, name: str, dtype: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    dtype = getattr(torch, "bfloat16" if section.dtype == "auto" else section.dtype)
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(resolved.path, dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(resolved.path, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise GeneratorError(
             f"arms.{name}.model: {resolved.path} is no model that transformers can load: {error}"

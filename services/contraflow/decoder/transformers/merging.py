@@ -31,7 +31,8 @@ def merge_arm(loaded: Loaded, arm: str, folder: Path) -> int:
     if folder.exists():
         raise ConfigurationError(f"{folder} is there already; name a new folder, or remove it")
     bare = replace(declared, quantization=None)
-    merged = load(arm, bare, replace(experiment.generator, device="cpu"), loaded.base_dir)
+    dtype = "bfloat16" if experiment.generator.dtype == "auto" else experiment.generator.dtype
+    merged = load(arm, bare, replace(experiment.generator, device="cpu", dtype=dtype), loaded.base_dir)
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     merged.model.save_pretrained(temporary)
