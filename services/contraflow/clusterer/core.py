@@ -123,17 +123,22 @@ class Clusterer:
         n = np.maximum(self.kmeans.counts[nearest.first], 2).astype(np.float32)
         distance = nearest.distance * (n / (n - 1)) ** 2
         self.ring.observe(distance)
-        unlike = self._leads(good, vectors, nearest.first)
+        unlike = self._leads(good, vectors, nearest.first, self.theta())
         far = unlike & (distance > self.ring.threshold()).reshape(unlike.shape)
         for i, arm in np.argwhere(far).tolist():
             self.ring.texts.add(_vectors(good[i])[arm], arm, good[i].prompt_id)
 
-    def _leads(self, pairs: Sequence[Pair], vectors: Floats, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _ids(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.array([self.lives[slot].cluster_id for slot in slots.tolist()])
+
+    def _leads(
+        self, pairs: Sequence[Pair], vectors: Floats, slots: NDArray[np.int64], theta: float
+    ) -> NDArray[np.bool_]:
         """Which of the (pairs, arms) texts are unlike their partner; they are kept as leads."""
         shape = len(pairs), len(self.arms)
-        vectors, ids = vectors.reshape(*shape, -1), np.array([self.lives[slot].cluster_id for slot in slots.tolist()])
-        unlike = unlike_partners(vectors, self.theta())
-        self.leads.add(vectors, unlike, ids.reshape(shape), [pair.prompt_id for pair in pairs])
+        vectors = vectors.reshape(*shape, -1)
+        unlike = unlike_partners(vectors, theta)
+        self.leads.add(vectors, unlike, self._ids(slots).reshape(shape), [pair.prompt_id for pair in pairs])
         return unlike
 
     def _found_warm_clusters(self, good: Sequence[Pair]) -> None:
@@ -186,7 +191,7 @@ class Clusterer:
         kept: NDArray[np.bool_],
         nearest: Nearest,
     ) -> None:
-        ids = np.array([self.lives[int(s)].cluster_id for s in nearest.first[kept]])
+        ids = self._ids(nearest.first[kept])
         prompts = [good[i].prompt_id for i in counted for _ in self.arms]
         self.window.add(number, vectors[kept], ids, prompts)
         self.history.add(number, slots[counted], len(self.kmeans.used))
@@ -226,7 +231,7 @@ class Clusterer:
     ) -> None:
         threshold, theta = self.ring.threshold(), self.theta()
         pairs = [good[i] for i in counted]
-        unlike = self._leads(pairs, vectors[kept], nearest.first[kept])
+        unlike = self._leads(pairs, vectors[kept], nearest.first[kept], theta)
         self.kmeans.update(vectors[kept], nearest.first[kept], nearest.distance[kept])
         for slot in np.unique(nearest.first[kept]):
             self._split_if_due(int(slot))

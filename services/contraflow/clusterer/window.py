@@ -46,10 +46,9 @@ class RecentWindow:
         rows = sorted(self._clusters)
         if not rows:
             return []
-        ends = np.cumsum([len(self._clusters[row]) for row in rows])
-        found = np.flatnonzero(np.concatenate([self._clusters[row] for row in rows]) == cluster)
-        block = np.searchsorted(ends, found, "right")
-        return [self._prompts[rows[b]][i - int(ends[b])] for b, i in zip(block.tolist(), found.tolist(), strict=True)]
+        clusters = np.concatenate([self._clusters[row] for row in rows])
+        prompts = [prompt for row in rows for prompt in self._prompts[row]]
+        return [prompts[i] for i in np.flatnonzero(clusters == cluster).tolist()]
 
     def dump(self) -> dict[str, bytes]:
         """The state."""
