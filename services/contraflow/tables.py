@@ -1,11 +1,16 @@
-"""Rows from text, JSONL, CSV, Parquet and Arrow files, with the place of each row for error messages."""
+"""Rows from text, JSONL, CSV, Parquet and Arrow files, with the place of each row for error messages.
+
+Row by row, or in blocks column by column, which of files that hold columns costs a third.
+"""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +20,11 @@ import pyarrow.parquet as pq
 
 from contraflow.errors import ConfigurationError
 
-__all__ = ["read_table"]
+__all__ = ["read_columns", "read_table"]
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
+
+_BLOCK = 4096
 
 
 def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
@@ -28,22 +35,36 @@ def read_table(path: Path, columns: Sequence[str], *, field: str) -> Rows:
     """
     if not path.is_file():
         raise ConfigurationError(f"{field}: there is no file {path}")
-    readers = {
-        ".txt": _text,
-        ".jsonl": _jsonl,
-        ".json": _jsonl,
-        ".csv": _csv,
-        ".parquet": _parquet,
-        ".arrow": _arrow,
-    }
+    readers = {".txt": _text, ".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, **dict.fromkeys(_COLUMNAR, _rows)}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigurationError(f"{field}: {path} is none of {', '.join(readers)}; convert it or change its ending")
     for place, row in reader(path, columns):
-        for column in columns:
-            if column not in row:
-                raise ConfigurationError(f"{place}: there is no column {column!r}{_nearest(column, row)}")
+        _require(columns, place, row)
         yield place, row
+
+
+def read_columns(
+    path: Path, columns: Sequence[str], *, field: str
+) -> Iterator[tuple[Callable[[int], str], list[pa.Array] | list[list[Any]]]]:
+    """Blocks of rows: what gives the place of the i-th, and the values of each of ``columns``, as the file has them.
+
+    :raises ConfigurationError: as ``read_table``.
+    """
+    if path.suffix.lower() in _COLUMNAR and path.is_file():
+        for before, _, values in _blocks(path, columns):
+            yield partial(_place, path, before), values
+        return
+    rows = read_table(path, columns, field=field)
+    while block := list(islice(rows, _BLOCK)):
+        places = [place for place, _ in block]
+        yield places.__getitem__, [[row[column] for _, row in block] for column in columns]
+
+
+def _require(columns: Sequence[str], place: str, there: Collection[str]) -> None:
+    for column in columns:
+        if column not in there:
+            raise ConfigurationError(f"{place}: there is no column {column!r}{_nearest(column, there)}")
 
 
 def _refuse_half_characters(place: str, column: str, value: Any) -> None:
@@ -62,10 +83,10 @@ def _refuse_half_characters(place: str, column: str, value: Any) -> None:
         ) from None
 
 
-def _nearest(column: str, row: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(column, list(row), 1)
+def _nearest(column: str, there: Collection[str]) -> str:
+    close = difflib.get_close_matches(column, list(there), 1)
     guess = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{guess} Columns: {', '.join(row)}"
+    return f"{guess} Columns: {', '.join(there)}"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -118,32 +139,46 @@ def _csv(path: Path, columns: Sequence[str]) -> Rows:
         ) from None
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Rows:
+def _place(path: Path, before: int, index: int) -> str:
+    return f"{path}: row {before + index + 1}"
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Rows:
+    for before, names, values in _blocks(path):
+        for index, row in enumerate(zip(*(column.to_pylist() for column in values), strict=True)):
+            yield _place(path, before, index), dict(zip(names, row, strict=True))
+
+
+def _blocks(path: Path, wanted: Sequence[str] | None = None) -> Iterator[tuple[int, Sequence[str], list[pa.Array]]]:
+    """How many rows come before, and the names and values of the columns, all of them or those ``wanted``."""
+    kind, batches = _COLUMNAR[path.suffix.lower()]
+    before = 0
     try:
-        yield from _batches(path, pq.ParquetFile(path).iter_batches(batch_size=4096))
+        for batch in batches(path):
+            if not batch.num_rows:
+                continue
+            names = batch.schema.names
+            _require(wanted or (), _place(path, before, 0), names)
+            chosen = names if wanted is None else wanted
+            yield before, chosen, [batch.column(names.index(name)) for name in chosen]
+            before += batch.num_rows
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not readable as Parquet: {error}") from None
+        raise ConfigurationError(f"{path}: not readable as {kind}: {error}") from None
 
 
-def _arrow(path: Path, columns: Sequence[str]) -> Rows:
+def _parquet(path: Path) -> Iterator[pa.RecordBatch]:
+    yield from pq.ParquetFile(path).iter_batches(batch_size=_BLOCK)
+
+
+def _arrow(path: Path) -> Iterator[pa.RecordBatch]:
     """As data sets are saved: a stream of batches; or a file of them."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            opened = pa.ipc.open_file if source.read(6) == b"ARROW1" else pa.ipc.open_stream
-            source.seek(0)
-            batches = opened(source)
-            if opened is pa.ipc.open_file:
-                batches = map(batches.get_batch, range(batches.num_record_batches))
-            yield from _batches(path, batches)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not readable as Arrow: {error}") from None
+    with pa.memory_map(str(path)) as source:
+        opened = pa.ipc.open_file if source.read(6) == b"ARROW1" else pa.ipc.open_stream
+        source.seek(0)
+        batches = opened(source)
+        if opened is pa.ipc.open_file:
+            batches = map(batches.get_batch, range(batches.num_record_batches))
+        yield from batches
 
 
-def _batches(path: Path, batches: Iterable[Any]) -> Rows:
-    number, before = 0, f"{path}: row "
-    for batch in batches:
-        names = batch.schema.names
-        columns = [column.to_pylist() for column in batch.columns]
-        for row in zip(*columns, strict=True):
-            number += 1
-            yield before + str(number), dict(zip(names, row, strict=True))
+_COLUMNAR = {".parquet": ("Parquet", _parquet), ".arrow": ("Arrow", _arrow)}

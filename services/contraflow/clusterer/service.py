@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from threadpoolctl import threadpool_limits
 
 from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
@@ -24,6 +26,14 @@ logger = logging.getLogger(__name__)
 
 _FINISHED = "~finished"
 _ALL = 1 << 62
+
+
+class _Clustered(NamedTuple):
+    """What a commit writes: it is not touched by what is clustered meanwhile."""
+
+    outputs: list[Outgoing]
+    parts: dict[str, bytes]
+    processed: int
 
 
 class ClustererService:
@@ -50,13 +60,26 @@ class ClustererService:
             self._core = Clusterer.load(self._config, parts) if parts else Clusterer(self._config)
             self._pairing = Pairing(self._config.arms, self._config.dim, self._core.processed)
             with threadpool_limits(1):
-                await self._loop(reader)
+                await self._run(reader)
         finally:
             with anyio.CancelScope(shield=True):
                 await reader.close()
                 await self._singleton.close()
 
-    async def _loop(self, reader: Reader) -> None:
+    async def _run(self, reader: Reader) -> None:
+        """Cluster the next blocks while the last are committed: a transaction takes as long as some of them."""
+        ahead, behind = anyio.create_memory_object_stream[_Clustered](0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._commit_each, behind)
+            async with ahead:
+                await self._loop(reader, ahead)
+
+    async def _commit_each(self, behind: MemoryObjectReceiveStream[_Clustered]) -> None:
+        async with behind:
+            async for outputs, parts, processed in behind:
+                await self._singleton.commit(outputs, parts, processed)
+
+    async def _loop(self, reader: Reader, ahead: MemoryObjectSendStream[_Clustered]) -> None:
         steps: list[Step] = []
         due = 0.0
         while not self._drain.requested:
@@ -64,14 +87,14 @@ class ClustererService:
                 due = time.monotonic() + self._interval
             more = await anyio.to_thread.run_sync(self._advance, steps, due)
             if steps and (more or time.monotonic() >= due):
-                await self._commit(steps)
+                await ahead.send(await self._clustered(steps))
                 steps = []
             if not more:
                 wait = due - time.monotonic() if steps else IDLE
                 for record in await self._drain.fetch(reader, 2000, max(0.0, wait)):
                     self._take(record)
         if steps:
-            await self._commit(steps)
+            await ahead.send(await self._clustered(steps))
 
     def _take(self, record: Record) -> None:
         if record.topic == self._wire.topic("control"):
@@ -124,7 +147,7 @@ class ClustererService:
             return True
         return False
 
-    async def _commit(self, steps: list[Step]) -> None:
+    async def _clustered(self, steps: list[Step]) -> _Clustered:
         outputs = [output for step in steps for output in self._outputs(step)]
         # with the block that closes their pairs, as only then the position moves past them
         done = self._core.processed
@@ -133,7 +156,7 @@ class ClustererService:
         parts = await anyio.to_thread.run_sync(self._core.dump)
         if self._finished:
             parts = {**parts, _FINISHED: b"1"}
-        await self._singleton.commit([*dead, *outputs], parts, self._core.processed)
+        return _Clustered([*dead, *outputs], parts, done)
 
     def _outputs(self, step: Step) -> list[Outgoing]:
         wire = self._wire

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import anyio.lowlevel
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from contraflow.datasets import files_of
 from contraflow.decoder.generator import Completion
+from contraflow.decoder.stored import Stored, codes, places_of, read_stored, take
 from contraflow.errors import ConfigurationError
 from contraflow.events import Request
 from contraflow.experiment import Replay
 from contraflow.prompts import Prompt
-from contraflow.tables import read_table
 
 __all__ = ["ReplayGenerator", "ReplayTexts"]
+
+Integers = NDArray[np.int64]
 
 _REPEATED = 0.1
 """The share of pairs that may repeat another: short answers do come out alike."""
@@ -36,29 +36,25 @@ class ReplayTexts:
     counted twice.
     """
 
-    def __init__(
-        self, rows: dict[str, dict[str, list[str]]], categories: dict[str, str], arms: Sequence[str], share: float
-    ) -> None:
+    def __init__(self, stored: Stored, arms: Sequence[str], share: float) -> None:
         self._arms = tuple(arms)
-        texts: list[str] = []
-        self._first: list[dict[str, int]] = []
-        self.unpaired = dict.fromkeys(self._arms, 0)
-        self.prompts: list[Prompt] = []
-        self._repeated: dict[str, int] = {}
-        for prompt, by_arm in rows.items():
-            pairs = self._pairs(by_arm)
-            if not pairs:
-                continue
-            if repeated := len(pairs) - len(set(pairs)):
-                self._repeated[prompt] = repeated
-            first = {}
-            for column, arm in enumerate(self._arms):
-                first[arm] = len(texts)
-                texts += [pair[column] for pair in pairs]
-            self._first.append(first)
-            self.prompts.append(Prompt(f"p{len(self.prompts)}", prompt, categories.get(prompt), len(pairs)))
-        self._texts = pa.array(texts, pa.large_string())
-        self._index = {prompt.prompt_id: i for i, prompt in enumerate(self.prompts)}
+        prompt, names = codes(stored.prompts)
+        paired, pairs, unpaired = _pair(prompt, _places(stored.arms, arms), (len(names), len(arms)))
+        self.unpaired = dict(zip(self._arms, unpaired.tolist(), strict=True))
+        every = np.repeat(np.arange(len(pairs)), pairs)
+        different = _different(every, codes(stored.texts)[0][paired], len(pairs))
+        draws = np.where(different == 1, 1, pairs)
+        self._repeated = dict(zip(names, (draws - np.minimum(draws, different)).tolist(), strict=True))
+        draw = np.arange(len(every)) - (pairs.cumsum() - pairs)[every]
+        self._texts = take(stored.texts, paired[draw < draws[every]].ravel())
+        categories = _first_given(stored.categories, prompt)
+        there = np.flatnonzero(draws).tolist()
+        self.prompts = [
+            Prompt(f"p{i}", names[code], categories.get(code), int(draws[code])) for i, code in enumerate(there)
+        ]
+        self._first = dict(
+            zip((p.prompt_id for p in self.prompts), (draws.cumsum() - draws)[there].tolist(), strict=True)
+        )
         self.held_out: NDArray[np.bool_] = np.array([_uniform(p.text) < share for p in self.prompts], np.bool_)
         if self.held_out.all():  # of one prompt or two; there would be nothing left to find anything in
             self.held_out[:] = False
@@ -86,37 +82,21 @@ class ReplayTexts:
                 "alike, write replay.repeats: draws"
             )
 
-    def _pairs(self, by_arm: dict[str, list[str]]) -> list[tuple[str, ...]]:
-        columns = [by_arm.get(arm, []) for arm in self._arms]
-        shortest = min(map(len, columns))
-        for arm, column in zip(self._arms, columns, strict=True):
-            self.unpaired[arm] += len(column) - shortest
-        pairs = list(zip(*columns, strict=False))
-        return pairs[:1] if len(set(pairs)) == 1 else pairs
-
     @classmethod
     def load(cls, replay: Replay, arms: Sequence[str], base_dir: Path) -> Self:
         """The texts of a file.
 
         :raises ConfigurationError: if it cannot be read, lacks a column, or holds no text of an arm.
         """
-        path = Path(replay.path)
-        rows: dict[str, dict[str, list[str]]] = {}
-        categories: dict[str, str] = {}
-        read = _wide if replay.columns else _long
-        files = files_of(replay.path, base_dir, replay.split, field="replay.path")
-        for prompt, category, arm, text in chain.from_iterable(read(replay, file, arms) for file in files):
-            rows.setdefault(prompt, {}).setdefault(arm, []).append(text)
-            if category is not None:
-                categories.setdefault(prompt, category)
+        path, stored = Path(replay.path), read_stored(replay, arms, base_dir)
+        found = stored.arms.unique().to_pylist()
         for arm in arms:
-            if not any(arm in by_arm for by_arm in rows.values()):
-                found = sorted({name for by_arm in rows.values() for name in by_arm})
+            if arm not in found:
                 raise ConfigurationError(
-                    f"replay.path: {path} holds no text of arm {arm!r}; it has {', '.join(found) or 'no texts at all'}. "
+                    f"replay.path: {path} holds no text of arm {arm!r}; it has {', '.join(sorted(found)) or 'no texts at all'}. "
                     "A comparison needs texts of every arm: name the arms as the file does, or add what is missing"
                 )
-        texts = cls(rows, categories, arms, replay.holdout)
+        texts = cls(stored, arms, replay.holdout)
         if replay.repeats == "refuse":
             texts.refuse_repeats(path)
         if not texts.prompts:
@@ -127,41 +107,47 @@ class ReplayTexts:
 
     def text(self, prompt_id: str, arm: str, draw: int) -> str:
         """One stored text."""
-        text: str = self._texts[self._first[self._index[prompt_id]][arm] + draw].as_py()
+        place = (self._first[prompt_id] + draw) * len(self._arms) + self._arms.index(arm)
+        text: str = self._texts[place].as_py()
         return text
 
 
-def _long(replay: Replay, path: Path, arms: Sequence[str]) -> Any:
-    columns = [replay.prompt, replay.arm, replay.text] + ([replay.category] if replay.category else [])
-    for place, row in read_table(path, columns, field="replay.path"):
-        if row[replay.text] is not None:
-            prompt, arm = _said(place, row, replay.prompt), _said(place, row, replay.arm)
-            yield prompt, _category(replay, row), arm, str(row[replay.text])
+def _places(values: pa.Array, among: Sequence[str]) -> Integers:
+    """(n,) places of the values ``among`` others; -1 where there is none."""
+    numbers, there = codes(values)
+    return np.array([among.index(value) if value in among else -1 for value in there], np.int64)[numbers]
 
 
-def _wide(replay: Replay, path: Path, arms: Sequence[str]) -> Any:
-    for arm in arms:
-        if arm not in replay.columns:
-            raise ConfigurationError(f"replay.columns: arm {arm!r} has no column; write {arm}: <column>")
-    columns = [replay.prompt, *replay.columns.values()] + ([replay.category] if replay.category else [])
-    for place, row in read_table(path, columns, field="replay.path"):
-        prompt, category = _said(place, row, replay.prompt), _category(replay, row)
-        for arm in arms:
-            cell = row[replay.columns[arm]]
-            for text in cell if isinstance(cell, list) else [cell]:
-                if text is not None:
-                    yield prompt, category, arm, str(text)
+def _pair(prompt: Integers, arm: Integers, shape: tuple[int, int]) -> tuple[Integers, Integers, Integers]:
+    """Pairs the texts of each prompt by their order within the arm.
+
+    (pairs, arms) places of the texts, prompt by prompt; (prompts,) how many pairs; (arms,) how many texts are in none.
+    """
+    known = np.flatnonzero(arm >= 0)
+    slot = prompt[known] * shape[1] + arm[known]
+    counts = np.bincount(slot, minlength=shape[0] * shape[1])
+    ordered, starts = known[np.argsort(slot, kind="stable")], (counts.cumsum() - counts).reshape(shape)
+    counts = counts.reshape(shape)
+    pairs = counts.min(axis=1)
+    every = np.repeat(np.arange(shape[0]), pairs)
+    draw = np.arange(len(every)) - (pairs.cumsum() - pairs)[every]
+    return ordered[starts[every] + draw[:, None]], pairs, (counts - pairs[:, None]).sum(axis=0)
 
 
-def _said(place: str, row: dict[str, Any], column: str) -> str:
-    if row[column] is None:
-        raise ConfigurationError(f"{place}: {column!r} is empty; fill it in, or take the row out")
-    return str(row[column])
+def _different(prompt: Integers, texts: Integers, prompts: int) -> Integers:
+    """(prompts,) how many different ones there are among the (pairs, arms) ``texts`` of each ``prompt`` (pairs,)."""
+    rows = np.column_stack([prompt, texts])
+    rows = rows[np.lexsort(rows.T[::-1])]
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    return np.bincount(rows[first, 0], minlength=prompts)
 
 
-def _category(replay: Replay, row: dict[str, Any]) -> str | None:
-    value = row[replay.category] if replay.category else None
-    return None if value is None else str(value)
+def _first_given(values: pa.Array, prompt: Integers) -> dict[int, str]:
+    """The first value of each prompt that has one."""
+    given = places_of(values.is_valid())
+    asked, first = np.unique(prompt[given], return_index=True)
+    return dict(zip(asked.tolist(), take(values, given[first]).to_pylist(), strict=True))
 
 
 def _uniform(text: str) -> float:
