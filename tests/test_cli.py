@@ -7,6 +7,8 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -290,3 +292,10 @@ def test_before_a_paid_model_is_asked_it_says_what_leaves_the_machine_and_what_i
     assert "All models together may spend $50.00 (budget.dollars)." in said.output
     assert "run the command again with --yes" in said.output
     assert not (root / "runs" / "paid-1").exists(), "nothing has started"
+
+
+@pytest.mark.parametrize("module", ["contraflow.cli", "contraflow.serving"])
+def test_a_command_and_a_process_of_a_run_load_no_library_that_they_may_not_need(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{'pandas', 'scipy', 'sklearn', 'torch', 'transformers'}} & sys.modules.keys()))"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert said.stdout.split() == []

@@ -1,4 +1,4 @@
-"""Wires an experiment's services to a log."""
+"""Wires an experiment's services to a log. What only one of them needs is imported there: each may be a process."""
 
 from __future__ import annotations
 
@@ -13,37 +13,31 @@ import numpy as np
 from msgspec.structs import replace
 
 from contraflow.asked import Asked, pool_of
-from contraflow.clusterer.core import ClustererConfig
-from contraflow.clusterer.service import ClustererService
 from contraflow.configuration import Resolved
 from contraflow.configuration.tiers import judged_pairs
 from contraflow.decoder.generator import Generator, build
 from contraflow.decoder.metered import MeteredGenerator
 from contraflow.decoder.replay import ReplayGenerator
-from contraflow.decoder.service import Decoder
 from contraflow.embedder import encoder as encoders
 from contraflow.embedder.batcher import Batcher, open_batcher
 from contraflow.embedder.cache import EmbeddingCache
 from contraflow.embedder.metered import metered
-from contraflow.embedder.neighbours import MOST_PROMPTS, nearest_prompts
-from contraflow.embedder.service import EmbedderService
 from contraflow.experiment import Arm, Experiment
 from contraflow.log.metered import MeteredLog
 from contraflow.log.protocol import Log
 from contraflow.runtime.drain import Drain
 from contraflow.runtime.lanes import run_lanes
 from contraflow.runtime.supervisor import Service
-from contraflow.sampler.core import Sampler, SamplerConfig
-from contraflow.sampler.service import SamplerService
-from contraflow.sampler.value import Neighbours
-from contraflow.validator import judges
-from contraflow.validator.core import Author, Judge, ValidatorConfig
-from contraflow.validator.service import ValidatorService
 from contraflow.wire import Wire
 
 if TYPE_CHECKING:
+    from contraflow.clusterer.service import ClustererService
     from contraflow.embedder.encoder import Encoder
     from contraflow.runtime.metrics import Metrics
+    from contraflow.sampler.service import SamplerService
+    from contraflow.sampler.value import Neighbours
+    from contraflow.validator.core import Author, Judge
+    from contraflow.validator.service import ValidatorService
 
 __all__ = ["Ring", "decoder_of", "open_ring", "pinned", "processes_of", "services_of"]
 
@@ -144,6 +138,9 @@ class Ring:
             await self._sampler(neighbours).run()
 
     async def _neighbours(self) -> Neighbours:
+        from contraflow.embedder.neighbours import MOST_PROMPTS, nearest_prompts
+        from contraflow.sampler.value import Neighbours
+
         prompts = self._asked.prompts
         if self.resolved.experiment.sampling.rule == "uniform" or not 2 <= len(prompts) <= MOST_PROMPTS:
             return Neighbours.none(len(prompts))
@@ -154,6 +151,9 @@ class Ring:
         return Neighbours(*await anyio.to_thread.run_sync(nearest_prompts, together, abandon_on_cancel=True))
 
     def _sampler(self, neighbours: Neighbours) -> SamplerService:
+        from contraflow.sampler.core import Sampler, SamplerConfig
+        from contraflow.sampler.service import SamplerService
+
         experiment, resolved = self.resolved.experiment, self.resolved
         stop = {name: value for name in _CRITERIA if (value := getattr(experiment.stop, name)) is not None}
         config = SamplerConfig(
@@ -178,6 +178,8 @@ class Ring:
         generator: list[Generator] = []
 
         async def decode_arm() -> None:
+            from contraflow.decoder.service import Decoder
+
             if not generator:
                 generator.append(self._generator(arm))
             tries = self.resolved.experiment.generator.tries
@@ -197,12 +199,17 @@ class Ring:
         return generator if self._metrics is None else MeteredGenerator(generator, self._metrics.of(decoder_of(arm)))
 
     async def _embed(self) -> None:
+        from contraflow.embedder.service import EmbedderService
+
         service = EmbedderService(self.wire, self._encodes.batcher, self._encodes.cache.fingerprint)
         log = self._log_of("embedder")
         texts, output = self.wire.topic("texts"), self.wire.topic("embeddings")
         await run_lanes(log, f"{self.wire.run}.embedder", texts, service, self.drain, output=output)
 
     def _clusterer(self) -> ClustererService:
+        from contraflow.clusterer.core import ClustererConfig
+        from contraflow.clusterer.service import ClustererService
+
         experiment, resolved = self.resolved.experiment, self.resolved
         config = ClustererConfig(
             arms=resolved.arms,
@@ -221,6 +228,8 @@ class Ring:
         return ClustererService(self._log_of("clusterer"), self.wire, config, self.drain)
 
     async def _validate(self) -> None:
+        from contraflow.validator import judges
+
         experiment = self.resolved.experiment
         asked, dollars = experiment.validation, experiment.budget.dollars
         async with judges.open_judges(
@@ -229,6 +238,9 @@ class Ring:
             await self._validator(*opened).run()
 
     def _validator(self, opened: Sequence[Judge], author: Author | None) -> ValidatorService:
+        from contraflow.validator.core import ValidatorConfig
+        from contraflow.validator.service import ValidatorService
+
         experiment = self.resolved.experiment
         config = ValidatorConfig(
             arms=self.resolved.arms,

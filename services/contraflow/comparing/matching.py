@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 __all__ = ["FEW", "THRESHOLD", "WEIGHT", "Match", "Profile", "alike", "match"]
 
@@ -59,6 +58,8 @@ def match(first: Sequence[Profile], second: Sequence[Profile]) -> list[Match]:
 
     The excess is what counts, so that one good match is never given up for two that barely pass (Kuhn, 1955).
     """
+    from scipy.optimize import linear_sum_assignment  # a quarter of a second, which nothing else here needs
+
     scores = np.array([[alike(a, b) for b in second] for a in first]).reshape(len(first), len(second))
     same = np.array([[a.kind == b.kind for b in second] for a in first], np.bool_).reshape(scores.shape)
     allowed = same & (scores > THRESHOLD)

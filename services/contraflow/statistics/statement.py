@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
 
 __all__ = ["accuracy_bounds", "log_e_accept", "log_e_reject", "score"]
@@ -49,6 +48,8 @@ def accuracy_bounds(n: int, s: int, alpha: float = 0.05) -> tuple[float, float]:
     1 / alpha (Robbins' confidence sequence, uniform mixture). E is a martingale at the true theta, also of a statement
     whose judging stopped because of what was answered.
     """
+    from scipy.optimize import brentq  # a quarter of a second, which nothing else here needs
+
     if n == 0:
         return 0.0, 1.0
     mixture = float(betaln(s + 1, n - s + 1)) + float(np.log(alpha))
