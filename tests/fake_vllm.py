@@ -49,7 +49,10 @@ class FakeLLM:
         self._death = anyio.Event()
         length = options.get("max_model_len", -1)
         self.vllm_config = SimpleNamespace(
-            model_config=SimpleNamespace(max_model_len=100 if length == -1 else length),
+            model_config=SimpleNamespace(
+                max_model_len=100 if length == -1 else length,
+                dtype="torch.bfloat16" if options["dtype"] == "auto" else f"torch.{options['dtype']}",
+            ),
             scheduler_config=SimpleNamespace(max_num_seqs=options.get("max_num_seqs", 256)),
         )
 
@@ -99,9 +102,10 @@ class FakeVllm:
         self.starting: list[int] = []
         self._starts = 0
         self.slow = False
+        self.dtype = "auto"
 
     def defaults(self, model: Path, on_card: int) -> dict[str, Any]:
-        return {"max_model_len": -1, "on_card": on_card}
+        return {"max_model_len": -1, "on_card": on_card, "dtype": self.dtype}
 
     def start(self, options: dict[str, Any]) -> FakeLLM:
         self._starts += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import sys
 import weakref
 from collections.abc import AsyncIterator, Sequence
@@ -173,6 +174,20 @@ async def test_arms_of_other_weights_have_an_engine_each(fake: FakeVllm, folder:
     assert ["enable_lora" in llm.options for llm in fake.started] == [False, False]
     assert made["base"].model != made["tuned"].model
     for generator in made.values():
+        await generator.close()
+
+
+async def test_where_nobody_said_weights_that_are_not_quantised_are_computed_as_the_processor_does(
+    fake: FakeVllm, folder: Path
+) -> None:
+    fake.dtype = "float32"  # of a processor without bfloat16
+    made = generators(fake, folder, experiment({"base": BASE, "small": BASE | {"quantization": "fp8"}}))
+    said = generators(fake, folder, experiment({"base": BASE, "tuned": TUNED}, dtype="bfloat16"))
+    for generator in (*made.values(), *said.values()):
+        await generator.start()
+    assert [llm.options["dtype"] for llm in fake.started] == ["float32", "auto", "bfloat16"]
+    assert made["base"].model == said["base"].model + "+float32"
+    for generator in (*made.values(), *said.values()):
         await generator.close()
 
 
@@ -432,6 +447,22 @@ def test_an_engine_takes_as_much_at_once_as_vllm_gives_a_batch(uses: list[str]) 
 @pytest.mark.parametrize(("engines", "share"), [(1, 0.9), (2, 0.45), (3, 0.3), (4, 0.22)])
 def test_engines_on_one_card_get_equal_parts_of_it(folder: Path, engines: int, share: float) -> None:
     assert Vllm().defaults(folder / "small", engines)["gpu_memory_utilization"] == share
+
+
+@pytest.mark.usefixtures("uses")
+@pytest.mark.parametrize(
+    ("computes", "config", "dtype"),
+    [("bfloat16", {}, "auto"), ("float32", {}, "float32"), ("float32", {"quantization_config": {}}, "auto")],
+)
+def test_on_a_processor_without_bfloat16_an_engine_computes_with_float32(
+    folder: Path, computes: str, config: dict[str, Any], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contraflow.decoder.vllm.binding.native", lambda device: computes)
+    (folder / "plain").mkdir()
+    (folder / "plain" / "config.json").write_text(json.dumps(config))
+    binding = Vllm()
+    binding.on_gpu = False
+    assert binding.defaults(folder / "plain", 1)["dtype"] == dtype
 
 
 @pytest.mark.parametrize(

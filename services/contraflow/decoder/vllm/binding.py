@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from contraflow.errors import ConfigurationError, GeneratorError
+from contraflow.precision import native
 from contraflow.runtime.peaks import free_memory
 
 __all__ = ["Binding", "Vllm"]
@@ -101,6 +102,8 @@ class Vllm:
             "enforce_eager": True,
             "kv_cache_memory_bytes": min(8 * _GIB, max(_GIB // 4, (free or 0) // 16)),
             "max_model_len": min(settings.get("max_position_embeddings", _CONTEXT), _CONTEXT),
+            # vLLM itself takes the model's, which is bfloat16 as a rule, whatever the processor computes with
+            "dtype": "float32" if native("cpu") == "float32" and "quantization_config" not in settings else "auto",
             # a prompt read in pieces kills the engine if its request has a seed ("CPU Generator does not use offset")
             "enable_chunked_prefill": False,
         }

@@ -41,7 +41,7 @@ class Engine:
     """Starts with its first user, again when it has died, and ends with its last user.
 
     ``saturation`` measures how much it is given at once, by all users together. ``llm`` is vLLM's AsyncLLM, ``context``
-    the tokens that prompt and answer may have together.
+    the tokens that prompt and answer may have together, ``dtype`` what it computes with.
     """
 
     def __init__(self, plan: EnginePlan, bind: Callable[[], Binding] = Vllm) -> None:
@@ -52,6 +52,7 @@ class Engine:
         self.adapters: dict[str, Adapter] = {}
         self.llm: Any = None
         self.context = 0
+        self.dtype = ""
         self._bind = bind
         self._held: dict[str, int] = {}
         self._turn = anyio.Lock()
@@ -156,6 +157,7 @@ class Engine:
                 f"{plan.field}: vLLM could not start with {self.source.path}: {said(error)}" + _advice(error)
             ) from error
         self.context = llm.vllm_config.model_config.max_model_len
+        self.dtype = str(llm.vllm_config.model_config.dtype).removeprefix("torch.")
         self.saturation.bound(llm.vllm_config.scheduler_config.max_num_seqs)
         try:
             refuse_no_place(

@@ -69,7 +69,7 @@ class VllmGenerator:
         try:
             self._tokenizer = engine.llm.get_tokenizer()
             self._prompting = Prompting(self._tokenizer, self._name, self._arm, chat=self._section.chat)
-            self.model = engine.source.fingerprint
+            self.model = engine.source.fingerprint + (f"+{engine.dtype}" if engine.dtype != "bfloat16" else "")
             if self._arm.quantization is not None:
                 self.model += f"+{self._arm.quantization}"
             if self._name in engine.adapters:

@@ -70,9 +70,11 @@ def engine_options(
 
     :raises GeneratorError: if an adapter's rank is above what vLLM takes.
     """
-    options: dict[str, Any] = {**defaults, "model": str(model), "dtype": plan.section.dtype}
-    if plan.any.quantization is not None:
-        options["quantization"] = plan.any.quantization
+    options: dict[str, Any] = {"dtype": "auto", **defaults, "model": str(model)}
+    if plan.section.dtype != "auto":
+        options["dtype"] = plan.section.dtype
+    if plan.any.quantization is not None:  # whose kernels have a type of their own
+        options |= {"quantization": plan.any.quantization, "dtype": plan.section.dtype}
     if adapters:
         # one place more than there are adapters stays empty: on a CPU, vLLM 0.32 gives what the last place holds to
         # requests without an adapter if another request of the batch has one
