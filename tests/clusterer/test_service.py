@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -12,11 +12,15 @@ import pytest
 
 from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
 from contraflow.clusterer.service import ClustererService
+from contraflow.errors import Fenced
 from contraflow.events import Embedding, Origin
 from contraflow.log.embedded import EmbeddedLog
+from contraflow.log.protocol import Outgoing
 from contraflow.log.reading import read_until_now
 from contraflow.pairs import Pair
 from contraflow.runtime.drain import Drain
+from contraflow.runtime.singleton import Singleton
+from contraflow.runtime.supervisor import cause_of
 from contraflow.topics import specs
 from contraflow.wire import Wire
 
@@ -110,3 +114,49 @@ async def test_what_was_processed_is_committed_when_the_service_drains(
         assert await anyio.to_thread.run_sync(processed.wait, 10.0)
         drain.request("the test is over")
     assert await commits(log) == 1
+
+
+async def test_the_next_blocks_are_clustered_while_the_last_are_committed(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, further = Drain(), threading.Event()
+    committed: list[int] = []
+    commit = Singleton.commit
+
+    class Watched(Clusterer):
+        def process(self, block: Sequence[Pair]) -> Step:
+            step = super().process(block)
+            if self.processed > 64:
+                further.set()
+            return step
+
+    async def held_up(self: Singleton, outputs: Sequence[Outgoing], parts: Mapping[str, bytes], processed: int) -> None:
+        if not committed:  # the first waits until what follows it was clustered
+            assert await anyio.to_thread.run_sync(further.wait, 10.0)
+        await commit(self, outputs, parts, processed)
+        committed.append(processed)
+
+    monkeypatch.setattr("contraflow.clusterer.service.Clusterer", Watched)
+    monkeypatch.setattr(Singleton, "commit", held_up)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ClustererService(log, WIRE, CONFIG, drain, interval=NEVER).run)
+        await answer(log, 1, 96)
+        await first_commit(log)
+        drain.request("the test is over")
+    assert committed == [64, 96]
+    positions = await log.positions("x-1.clusterer", WIRE.all("embeddings"))
+    assert [position.offset for position in positions.values()] == [192]
+
+
+async def test_a_commit_that_fails_ends_the_service_and_what_was_clustered_ahead_is_not_written(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fenced(*_: object) -> None:
+        raise Fenced("another process has taken over")
+
+    monkeypatch.setattr(Singleton, "commit", fenced)
+    await answer(log, 1, 96)
+    with pytest.raises(ExceptionGroup) as caught:
+        await ClustererService(log, WIRE, CONFIG, Drain(), interval=NEVER).run()
+    assert isinstance(cause_of(caught.value), Fenced)
+    assert not await commits(log)
