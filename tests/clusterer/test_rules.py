@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from contraflow.clusterer.core import Clusterer, ClustererConfig, Step
-from contraflow.errors import FormatTooNew
+from contraflow.errors import FormatTooNew, LogUnusable
 from contraflow.events import Assignment, Claim, Cluster, ClusterState, Origin, Reason, encode
 from contraflow.pairs import BLOCK, Pair
 from contraflow.statistics.eprocess import log_e_scalar
@@ -216,11 +216,18 @@ def test_the_state_does_not_grow_with_the_texts() -> None:
     assert sizes[2400] < 1.1 * sizes[1200]
 
 
-def test_a_state_of_a_newer_version_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("written", "error", "said"),
+    [
+        (99, FormatTooNew, "newer contraflow"),
+        (1, LogUnusable, "older contraflow, in format 1, .* another run with --new"),
+    ],
+)
+def test_a_state_of_another_version_is_refused(written: int, error: type[Exception], said: str) -> None:
     parts = Clusterer(config()).dump()
     core = msgspec.msgpack.decode(parts["core"])
-    parts["core"] = msgspec.msgpack.encode([99, *core[1:]])
-    with pytest.raises(FormatTooNew, match="newer contraflow"):
+    parts["core"] = msgspec.msgpack.encode([written, *core[1:]])
+    with pytest.raises(error, match=said):
         Clusterer.load(config(), parts)
 
 

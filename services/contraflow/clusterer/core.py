@@ -361,6 +361,7 @@ class Clusterer:
         """A clusterer that goes on exactly as the one that gave ``parts``.
 
         :raises FormatTooNew: if a newer version of contraflow wrote them.
+        :raises LogUnusable: if an older one did.
         """
         clusterer = cls(config)
         restore(clusterer, parts)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from contraflow.clusterer.parts import pack, pack_array, unpack, unpack_array
 from contraflow.clusterer.types import Life
 from contraflow.clusterer.warmup import WarmUp
-from contraflow.errors import FormatTooNew
+from contraflow.errors import FormatTooNew, LogUnusable
 
 if TYPE_CHECKING:
     from contraflow.clusterer.core import Clusterer
 
 __all__ = ["dump", "restore"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def dump(core: Clusterer) -> dict[str, bytes]:
@@ -34,10 +34,16 @@ def restore(core: Clusterer, parts: Mapping[str, bytes]) -> None:
     """Make a new clusterer go on exactly as the one whose state was dumped.
 
     :raises FormatTooNew: if a newer version of contraflow wrote it.
+    :raises LogUnusable: if an older one did, whose parts had other names.
     """
     kept, core.processed, core.totals, core.births, core.next_id, warm = unpack(parts["core"])
     if kept > _FORMAT:
         raise FormatTooNew("the clusterer's state was written by a newer contraflow; resume with that version")
+    if kept < _FORMAT:
+        raise LogUnusable(
+            f"the clusterer's state was written by an older contraflow, in format {kept}, and this one reads {_FORMAT}: "
+            "resume with the version that wrote it, or start another run with --new"
+        )
     core.publisher.load(parts)
     core.warm = WarmUp.load(parts) if warm else None
     if core.warm is None:
