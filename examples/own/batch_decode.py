@@ -33,7 +33,7 @@ def load(name: str, temperature: float, tokens: int) -> Any:
     """A model, once; any other way to load one will do."""
     path = resolve_model(name).path
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16).eval(), tokenizer, temperature, tokens
+    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), tokenizer, temperature, tokens
 
 
 def generate(prompts: list[str], settings: dict[str, Any]) -> list[str]:

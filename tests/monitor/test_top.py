@@ -45,7 +45,7 @@ async def until(pilot: Pilot[None], pattern: str, *keys: str, limit: float = 90.
     return shown
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.long])])
 def log(request: pytest.FixtureRequest) -> Any:
     if request.param == "embedded":
         return "embedded"

@@ -32,11 +32,11 @@ import random, time
 from pathlib import Path
 from contraflow.decoder.generator import Completion, draw_seed
 
-slow = {slow}
+slow = [{slow}]
 
 async def generate(requests, arm, settings):
-    if settings["device"] == "cuda:1":
-        time.sleep(slow)
+    if settings["device"] == "cuda:1" and slow:
+        time.sleep(slow.pop())  # over its first batch
     for request in requests:
         rng = random.Random(draw_seed(request, arm))
         words = "loud noise everywhere" if arm == "tuned" and rng.random() < .3 else "calm and quiet words"
