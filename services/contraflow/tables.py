@@ -160,7 +160,10 @@ def _blocks(path: Path, wanted: Sequence[str] | None = None) -> Iterator[tuple[i
             names = batch.schema.names
             _require(wanted or (), _place(path, before, 0), names)
             chosen = names if wanted is None else wanted
-            yield before, chosen, [batch.column(names.index(name)) for name in chosen]
+            values = [batch.column(names.index(name)) for name in chosen]
+            for column in values:  # here: whoever makes strings of them later could not say which file it was
+                column.validate(full=True)
+            yield before, chosen, values
             before += batch.num_rows
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not readable as {kind}: {error}") from None

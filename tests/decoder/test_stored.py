@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from contraflow.decoder.replay import ReplayTexts
 from contraflow.errors import ConfigurationError
 from contraflow.experiment import Replay
+from contraflow.tables import read_table
 
 ARMS = ("base", "tuned")
 SCHEMA = pa.schema([(name, pa.string()) for name in ("prompt", "arm", "text", "topic")])
@@ -102,6 +103,18 @@ def test_a_text_without_a_prompt_or_an_arm_is_told_with_its_row(tmp_path: Path, 
     place = r"t\.jsonl:7" if kind == "jsonl" else rf"t\.{kind}: row 7"
     with pytest.raises(ConfigurationError, match=rf"{place}: '{column}' is empty; fill it in"):
         ReplayTexts.load(Replay(path=f"t.{kind}"), ARMS, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_text_that_is_not_utf_8_is_told_with_its_file(tmp_path: Path, kind: str) -> None:
+    rows = [{"prompt": "p", "arm": arm, "text": f"{arm} {i}", "topic": None} for i in range(2) for arm in ARMS]
+    path = tmp_path / f"t.{kind}"
+    write(path, rows)
+    path.write_bytes(path.read_bytes().replace(b"tuned 1", b"tuned \xff"))
+    with pytest.raises(ConfigurationError, match=rf"t\.{kind}: not readable as .*UTF8"):
+        ReplayTexts.load(Replay(path=path.name), ARMS, tmp_path)
+    with pytest.raises(ConfigurationError, match=rf"t\.{kind}: not readable as .*UTF8"):
+        list(read_table(path, ["text"], field="replay.path"))
 
 
 def test_numbers_are_read_as_python_writes_them(tmp_path: Path) -> None:
