@@ -41,11 +41,10 @@ class ReplayTexts:
         prompt, names = codes(stored.prompts)
         paired, pairs, unpaired = _pair(prompt, _places(stored.arms, arms), (len(names), len(arms)))
         self.unpaired = dict(zip(self._arms, unpaired.tolist(), strict=True))
-        every = np.repeat(np.arange(len(pairs)), pairs)
+        every, draw = _draws(pairs)
         different = _different(every, codes(stored.texts)[0][paired], len(pairs))
         draws = np.where(different == 1, 1, pairs)
         self._repeated = dict(zip(names, (draws - np.minimum(draws, different)).tolist(), strict=True))
-        draw = np.arange(len(every)) - (pairs.cumsum() - pairs)[every]
         self._texts = take(stored.texts, paired[draw < draws[every]].ravel())
         categories = _first_given(stored.categories, prompt)
         there = np.flatnonzero(draws).tolist()
@@ -129,9 +128,14 @@ def _pair(prompt: Integers, arm: Integers, shape: tuple[int, int]) -> tuple[Inte
     ordered, starts = known[np.argsort(slot, kind="stable")], (counts.cumsum() - counts).reshape(shape)
     counts = counts.reshape(shape)
     pairs = counts.min(axis=1)
-    every = np.repeat(np.arange(shape[0]), pairs)
-    draw = np.arange(len(every)) - (pairs.cumsum() - pairs)[every]
+    every, draw = _draws(pairs)
     return ordered[starts[every] + draw[:, None]], pairs, (counts - pairs[:, None]).sum(axis=0)
+
+
+def _draws(pairs: Integers) -> tuple[Integers, Integers]:
+    """Of every pair, prompt by prompt, which prompt and which draw of it, from (prompts,) how many pairs each has."""
+    every = np.repeat(np.arange(len(pairs)), pairs)
+    return every, np.arange(len(every)) - (pairs.cumsum() - pairs)[every]
 
 
 def _different(prompt: Integers, texts: Integers, prompts: int) -> Integers:
